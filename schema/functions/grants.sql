@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION syncd.sync_schemas_mark, syncd.sync_schemas_in_force T
 
 -- writable_by
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_name_and_objects, syncd.sync_unwritable_field, syncd.sync_may_append, syncd.sync_may_store, syncd.sync_unwritable_said,
+    syncd.sync_name_and_objects, syncd.sync_unwritable_field, syncd.sync_other_registers, syncd.sync_may_append, syncd.sync_may_store, syncd.sync_unwritable_said,
     syncd.sync_refuse_unwritable, syncd.sync_check_writable, syncd.sync_unwritable_move, syncd.sync_check_follow
     TO syncd_runtime;
 

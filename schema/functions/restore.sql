@@ -163,7 +163,7 @@ BEGIN
     IF syncd.sync_is_erased(p_only.registers) THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
     ELSIF p_call ? 'revert' THEN
-        SELECT p_call || jsonb_build_object('records', a.records, 'actor', a.actor), coalesce(a.before, 9223372036854775807)
+        SELECT p_call - 'looked' || jsonb_build_object('records', a.records, 'actor', a.actor), coalesce(a.before, 9223372036854775807)
         INTO v_call, v_seq FROM syncd.sync_acted_on(p_space, p_app, p_seq, p_call) a;
     ELSIF p_only.record_id IS NULL THEN  -- before any is read
         SELECT count(*) INTO v_touched FROM syncd.sync_records q
@@ -203,7 +203,7 @@ BEGIN
     RETURN v_base;
 END $$;
 
--- Goes back, as one push in one transaction, under the feed's lock from before the first look: what comes between
+-- Goes back, as one push in one transaction, under the feed's lock from before the first look at a record: what comes between
 -- is neither lost nor undone by halves. {"user", "client", "app", "space", "table"?, "id"?, "seq" | "at" (us), "target": text of
 -- those, "revert"?: whose changes are taken back in place of going back to a moment, those after it, "looks": so many changes of the feed at most, with
 -- "lookBytes" of actors,
@@ -230,6 +230,9 @@ BEGIN
     PERFORM syncd.sync_names_first(ARRAY[p_call ->> 'client', p_call ->> 'app', syncd.sync_writer_for(p_call)]);
     v_client := syncd.sync_name(p_call ->> 'client');
     v_app := syncd.sync_name(p_call ->> 'app');
+    IF p_call ? 'revert' THEN  -- the feed is not held up by that; what comes meanwhile is looked at under its lock
+        p_call := p_call || jsonb_build_object('looked', (syncd.sync_acted_on(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), p_call)).looked);
+    END IF;
     PERFORM syncd.sync_advance(v_space, v_app, 0);
     v_only := CASE WHEN p_call ? 'table' THEN syncd.sync_record_named(v_space, v_app, p_call ->> 'table', p_call ->> 'id') END;
     v_done := syncd.sync_restored_before(p_call, v_client, v_app);  -- it may have been done meanwhile

@@ -43,6 +43,7 @@ DECLARE
     v_left   integer := syncd.sync_steps_left();
     v_at     bigint := p_record.seq;
     v_meant  boolean;
+    v_back   boolean;  -- it was taken back
     v_held   jsonb;
     v_revert jsonb;
     c        record;
@@ -58,8 +59,9 @@ BEGIN
         complete := v_left >= 0 AND c.seq IS NOT NULL;
         EXIT WHEN NOT complete;
         v_meant := c.seq > p_after AND coalesce(c.actor @> p_actor, false);
-        v_revert := CASE WHEN NOT v_meant AND NOT syncd.sync_is_reverted(c.actor, c.seq, v_gone) THEN syncd.sync_reverts(c.actor, c.client_no) END;
-        IF v_meant OR v_revert IS NOT NULL OR syncd.sync_is_reverted(c.actor, c.seq, v_gone) THEN
+        v_back := NOT v_meant AND syncd.sync_is_reverted(c.actor, c.seq, v_gone);
+        v_revert := CASE WHEN NOT v_meant AND NOT v_back THEN syncd.sync_reverts(c.actor, c.client_no) END;
+        IF v_meant OR v_back OR v_revert IS NOT NULL THEN
             v_gone := CASE WHEN v_revert IS NULL OR v_revert = ANY (v_gone) THEN v_gone ELSE v_gone || v_revert END;
             v_held := syncd.sync_names_among(v_open, c.won, true);
             taken := taken || v_held;
@@ -132,30 +134,40 @@ BEGIN
     RETURN v_bytes;
 END $$;
 
--- The records that the actor of a revert wrote to after a seq, as [{"t": table, "r": id}], the seq before its first such change, and the actor
--- of the revert itself, which says the seq. It looks through the feed from there: no more than the call says. Where changes after it
--- were folded it is not known to what the actor wrote. Raises SY010 (restore_too_large, history_gone).
+-- The records that the actor of a revert wrote to after a seq, as [{"t": table, "r": id, "q": seq of the first such change}], the seq before the first
+-- of them, and the actor of the revert itself, which says the seq. It looks through the feed from there: no more than the call says. Where changes after
+-- it were folded it is not known to what the actor wrote. looked: what was found, for a call that goes on from there as its "looked": under the
+-- feed's lock only what came since is looked at. Raises SY010 (restore_too_large, history_gone).
 CREATE OR REPLACE FUNCTION syncd.sync_acted_on(p_space integer, p_app integer, p_seq bigint, p_call jsonb,
-                                    OUT records jsonb, OUT before bigint, OUT actor text)
+                                    OUT records jsonb, OUT before bigint, OUT actor text, OUT looked jsonb)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
+    v_found   jsonb := CASE WHEN (p_call #>> '{looked,seq}')::bigint = p_seq THEN p_call -> 'looked' ELSE '{}' END;
+    v_from    bigint := coalesce((v_found ->> 'upto')::bigint, p_seq);
+    v_bytes   bigint := coalesce((v_found ->> 'bytes')::bigint, 0);
     v_many    bigint;
+    v_head    bigint;
     v_horizon bigint;
 BEGIN
-    SELECT h.head - p_seq, h.horizon INTO v_many, v_horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app;
+    SELECT h.head, h.horizon INTO v_head, v_horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app;
     IF v_horizon > p_seq THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010', DETAIL = v_horizon::text;
-    ELSIF v_many > (p_call ->> 'looks')::bigint THEN
-        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('looks', v_many)::text;
-    ELSIF syncd.sync_actor_bytes(p_space, p_app, p_seq, (p_call ->> 'lookBytes')::bigint) > (p_call ->> 'lookBytes')::bigint THEN
+    ELSIF v_head - p_seq > (p_call ->> 'looks')::bigint THEN
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('looks', v_head - p_seq)::text;
+    END IF;
+    v_bytes := v_bytes + syncd.sync_actor_bytes(p_space, p_app, v_from, (p_call ->> 'lookBytes')::bigint - v_bytes);
+    IF v_bytes > (p_call ->> 'lookBytes')::bigint THEN
         RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('lookBytes', p_call -> 'lookBytes')::text;
     END IF;
-    SELECT coalesce(jsonb_agg(jsonb_build_object('t', k.table_no, 'r', k.record_id)), '[]'), min(k.first) - 1, count(*)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('t', k.t, 'r', k.r, 'q', k.first)), '[]'), min(k.first) - 1, count(*)
     INTO records, before, v_many
-    FROM (SELECT c.table_no, c.record_id, min(c.seq) AS first FROM syncd.sync_changes c
-          WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.actor::jsonb @> (p_call -> 'revert')
-          GROUP BY c.table_no, c.record_id) k;
+    FROM (SELECT f.t, f.r, min(f.q) AS first
+          FROM (SELECT c.table_no AS t, c.record_id AS r, c.seq AS q FROM syncd.sync_changes c
+                WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > v_from AND c.seq <= v_head AND c.actor::jsonb @> (p_call -> 'revert')
+                UNION ALL SELECT l.t, l.r, l.q FROM jsonb_to_recordset(v_found -> 'records') AS l (t integer, r text, q bigint)) f
+          GROUP BY f.t, f.r) k;
     actor := CASE WHEN p_seq = 0 THEN p_call ->> 'actor' ELSE ((p_call ->> 'actor')::jsonb || jsonb_build_object('after', p_seq))::text END;
+    looked := jsonb_build_object('seq', p_seq, 'upto', v_head, 'bytes', v_bytes, 'records', records);
     IF v_many > (p_call ->> 'most')::bigint THEN
         RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_many)::text;
     END IF;

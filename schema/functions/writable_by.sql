@@ -55,9 +55,21 @@ BEGIN
             ORDER BY w.field LIMIT 1);
 END $$;
 
+-- The names of those of p_registers that a record does not have so, and with p_gone of those too that it has and p_registers have not. The record is
+-- joined, not looked into for each field: that would unpack all of it each time.
+CREATE OR REPLACE FUNCTION syncd.sync_other_registers(p_space integer, p_app integer, p_table integer, p_record text, p_registers jsonb, p_gone boolean)
+RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT coalesce(e.key, h.key) FROM jsonb_each(p_registers) e
+        FULL JOIN (SELECT r.key, r.value FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
+                   WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record) h ON h.key = e.key
+        WHERE e.value IS DISTINCT FROM h.value AND (p_gone OR e.key IS NOT NULL));
+END $$;
+
 -- Whether a user may append this change to the log. p_fields: as the log keeps them. Those with a `clientId` are others', which are kept beside a change
--- as the record has them: where they are not so, they are the change's own. The record is joined, not looked into for each field: that
--- would unpack all of it each time.
+-- as the record has them: where they are not so, they are the change's own.
 CREATE OR REPLACE FUNCTION syncd.sync_may_append(p_user integer, p_space integer, p_app integer, p_table integer, p_record text, p_fields json, p_lost json)
 RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -73,11 +85,8 @@ BEGIN
     END IF;
     v_wrote := ARRAY(SELECT e.key FROM json_each(p_fields) e WHERE e.value ->> 'clientId' IS NULL UNION ALL SELECT json_object_keys(p_lost));
     IF EXISTS (SELECT FROM json_each(p_fields) e WHERE e.value ->> 'clientId' IS NOT NULL) THEN
-        v_wrote := v_wrote || ARRAY(
-            SELECT e.key FROM (SELECT o.key, o.value::jsonb AS value FROM json_each(p_fields) o WHERE o.value ->> 'clientId' IS NOT NULL) e
-            FULL JOIN (SELECT r.key, r.value FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
-                       WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record) h ON h.key = e.key
-            WHERE e.key IS NOT NULL AND e.value IS DISTINCT FROM h.value);
+        v_wrote := v_wrote || syncd.sync_other_registers(p_space, p_app, p_table, p_record, (
+            SELECT jsonb_object_agg(o.key, o.value::jsonb) FROM json_each(p_fields) o WHERE o.value ->> 'clientId' IS NOT NULL), false);
     END IF;
     RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, v_wrote) IS NULL;
 END $$;
@@ -99,11 +108,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table AND w.field = '') THEN
         RETURN false;
     END IF;
-    RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, ARRAY(
-        SELECT coalesce(e.key, h.key) FROM jsonb_each(p_registers) e
-        FULL JOIN (SELECT r.key, r.value FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
-                   WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record) h ON h.key = e.key
-        WHERE e.value IS DISTINCT FROM h.value)) IS NULL;
+    RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, syncd.sync_other_registers(p_space, p_app, p_table, p_record, p_registers, true)) IS NULL;
 END $$;
 
 -- A change that is refused so: its place, the field (null: the table), and a text for people.
@@ -142,7 +147,7 @@ END $$;
 
 -- The changes at these places of a push, as refusals, where the acting user may not write this record to a space as a whole; else none.
 CREATE OR REPLACE FUNCTION syncd.sync_unwritable_move(p_space integer, p_record syncd.sync_records, p_places integer[]) RETURNS jsonb
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_field text;
 BEGIN
@@ -157,7 +162,7 @@ END $$;
 
 -- Raises SY012 where changes of a push go where their records went (p_away: {place: space}) and may not be written there. p_tables: the names of its tables.
 CREATE OR REPLACE FUNCTION syncd.sync_check_follow(p_away jsonb, p_app integer, p_tables jsonb, p_bodies json[]) RETURNS void
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app) THEN
         RETURN;

@@ -18,7 +18,7 @@ from syncd.consumers.batch import ConsumerBatch
 from syncd.consumers.feeds import FeedsToRead
 from syncd.consumers.hearing import Hearing
 from syncd.consumers.lines import ConsumerLine, pause
-from syncd.store.consumers import BatchLost, ConsumerOperator, ConsumerSession, UnknownConsumer
+from syncd.store.consumers import SLOTS, BatchLost, ConsumerOperator, ConsumerSession, UnknownConsumer
 from syncd.store.pool import GONE
 
 log = structlog.get_logger("syncd.consumers")
@@ -195,7 +195,8 @@ class Consumer:
     async def _share(self, *, idle: bool) -> None:
         held = await self._reading.steadily(lambda session: session.lease(self._options.lease, idle))
         if idle:
-            await self._reading.steadily(ConsumerSession.end_still)
+            if len(held) < SLOTS:  # else nobody keeps any
+                await self._reading.steadily(ConsumerSession.end_still)
             self._shared_at = time.monotonic()
         if self._feeds.hold(held):
             self._more = True

@@ -12,6 +12,9 @@ import asyncpg
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
+# Of a consumer, which its processes share (sync_consume_balance in schema/functions/consume_slots.sql).
+SLOTS = 64
+
 
 class UnknownConsumer(Exception):
     """There is no consumer of this name, or the login is no member of its role."""

@@ -156,6 +156,52 @@ async def test_each_function_that_others_call_has_a_path_of_its_own(database: Em
     assert called <= {row["proname"] for row in found}
 
 
+# Of each function: its text, with qualified names; whether its names were bound when it was made; its settings.
+REACHED = """
+SELECT p.proname, pg_get_functiondef(p.oid) AS text, p.prosqlbody IS NOT NULL AS bound,
+       coalesce(p.proconfig, '{}') AS config, p.prosecdef OR p.prorettype = 'trigger'::regtype AS enters
+FROM pg_proc p WHERE p.pronamespace = 'syncd'::regnamespace AND p.prokind = 'f'"""
+# What PostgreSQL calls by itself, as whoever reads or writes a table.
+BY_ITSELF = """
+SELECT concat(qual, ' ', with_check) FROM pg_policies WHERE schemaname = 'syncd'
+UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'syncd'::regnamespace
+UNION ALL SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
+UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'syncd'
+UNION ALL SELECT definition FROM pg_views WHERE definition LIKE '%syncd.%'"""
+CALL = re.compile(r"\bsyncd\.(\w+)\s*\(")
+
+
+async def reached(conn: asyncpg.Connection) -> list[str]:
+    """The functions whose names are found by the path of who called, through others whose names were bound."""
+    await conn.execute("SET search_path = pg_catalog")
+    found = {row["proname"]: row for row in await conn.fetch(REACHED)}
+    texts = [call.sql for call in statements().values()] + [row[0] for row in await conn.fetch(BY_ITSELF)]
+    ahead = [name for text in texts for name in CALL.findall(text)]
+    ahead += [name for name, row in found.items() if row["enters"]]
+    seen: set[str] = set()
+    while ahead:
+        if (name := ahead.pop()) not in seen and name in found and FIXED not in found[name]["config"]:
+            seen.add(name)
+            ahead += CALL.findall(found[name]["text"]) if found[name]["bound"] else []
+    return sorted(name for name in seen if not found[name]["bound"])
+
+
+async def test_no_name_is_found_by_the_caller_s_path_through_functions_that_have_none(
+    database: EmbeddedPostgres, own: str
+) -> None:
+    """A function without a path takes its caller's: there must be one on every way to it."""
+    conn = await asyncpg.connect(database.dsn("postgres", own))
+    try:
+        assert await reached(conn) == []
+        await conn.execute(
+            "CREATE FUNCTION syncd.planted(uuid) RETURNS text SECURITY DEFINER RETURN syncd.sync_written('{}')"
+        )
+        assert await reached(conn) == ["sync_written"]
+    finally:
+        await conn.execute("DROP FUNCTION IF EXISTS syncd.planted(uuid)")
+        await conn.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
