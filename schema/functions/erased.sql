@@ -117,7 +117,7 @@ BEGIN
     END IF;
     v_users := ARRAY(SELECT g.name FROM syncd.sync_erased_users(ARRAY(
         SELECT unnest(ARRAY[m ->> 'userId', m ->> 'invitedBy']) FROM jsonb_array_elements(p_spaces) s,
-               jsonb_array_elements(coalesce(s -> 'members', '[]') || coalesce(s -> 'invitations', '[]')) m
+               jsonb_array_elements(coalesce(s -> 'members', '[]') || coalesce(s -> 'invitations', '[]') || coalesce(s -> 'removed', '[]')) m
         UNION SELECT o FROM jsonb_array_elements(p_spaces) s, jsonb_array_elements_text(coalesce(s -> 'owners', '[]')) o)) g
         WHERE p_made <= g.gone_at);
     v_spaces := ARRAY(SELECT g.space_id FROM syncd.sync_erased_spaces(ARRAY(SELECT s ->> 'id' FROM jsonb_array_elements(p_spaces) s)) g
@@ -126,7 +126,7 @@ BEGIN
         SELECT jsonb_agg(s || (SELECT coalesce(jsonb_object_agg(l.key, (
                    SELECT coalesce(jsonb_agg(m ORDER BY n), '[]') FROM jsonb_array_elements(l.value) WITH ORDINALITY AS e (m, n)
                    WHERE coalesce(m ->> 'userId', m #>> '{}') <> ALL (v_users) AND coalesce(m ->> 'invitedBy', '') <> ALL (v_users))), '{}')
-               FROM jsonb_each(s) l WHERE l.key IN ('members', 'invitations', 'owners') AND jsonb_typeof(l.value) = 'array') ORDER BY i)
+               FROM jsonb_each(s) l WHERE l.key IN ('members', 'invitations', 'removed', 'owners') AND jsonb_typeof(l.value) = 'array') ORDER BY i)
         FROM jsonb_array_elements(p_spaces) WITH ORDINALITY AS x (s, i)
         WHERE s ->> 'id' <> ALL (v_spaces) AND (coalesce(s -> 'members', '[]') = '[]' OR EXISTS (
             SELECT FROM jsonb_array_elements(s -> 'members') m WHERE m ->> 'userId' <> ALL (v_users)))), '[]');

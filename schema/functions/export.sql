@@ -86,8 +86,8 @@ RETURN concat('{"userId":', to_json(p_user), ',"role":"', p_role, '","joinedAt":
               to_json(to_char(p_joined AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
               CASE WHEN p_source <> 'table' THEN concat(',"source":"', p_source, '"') END, '}');
 
--- What an operator's export says of a space beside that, as further members of its JSON text: who is invited, and of a deleted one who
--- may make it again.
+-- What an operator's export says of a space beside that, as further members of its JSON text: who is invited, whom no link brings back as an owner
+-- removed them, and of a deleted one who may make it again.
 CREATE OR REPLACE FUNCTION syncd.sync_export_sharing(p_space integer, p_owners bigint[]) RETURNS text
 LANGUAGE sql STABLE
 RETURN concat(
@@ -95,6 +95,8 @@ RETURN concat(
                                                          ',"invitedAt":"', syncd.sync_instant(i.invited_at), '"}'), ',' ORDER BY n.name), ']')
      FROM syncd.sync_invitations i JOIN syncd.sync_names n ON n.name_no = i.user_no JOIN syncd.sync_names b ON b.name_no = i.invited_by
      WHERE i.space_no = p_space HAVING count(*) > 0),
+    (SELECT concat(',"removed":[', string_agg(concat('{"userId":', n.quoted, ',"removedAt":"', syncd.sync_instant(r.removed_at), '"}'), ',' ORDER BY n.name), ']')
+     FROM syncd.sync_removals r JOIN syncd.sync_names n ON n.name_no = r.user_no WHERE r.space_no = p_space HAVING count(*) > 0),
     (SELECT concat(',"owners":[', string_agg(n.quoted, ',' ORDER BY n.name), ']')
      FROM syncd.sync_names n WHERE n.name_no = ANY (p_owners) HAVING count(*) > 0));
 

@@ -9,6 +9,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM syncd.sync_names_put(ARRAY(
         SELECT unnest(ARRAY[i."userId", i."invitedBy"]) FROM jsonb_to_recordset(p_space -> 'invitations') AS i ("userId" text, "invitedBy" text)
+        UNION SELECT r ->> 'userId' FROM jsonb_array_elements(p_space -> 'removed') r
         UNION SELECT o FROM jsonb_array_elements_text(p_space -> 'owners') o), NULL);
     UPDATE syncd.sync_spaces s SET owners = ARRAY(
         SELECT syncd.sync_name(o) FROM jsonb_array_elements_text(p_space -> 'owners') o) WHERE s.space_no = p_no AND p_space ? 'owners';
@@ -16,6 +17,9 @@ BEGIN
     SELECT syncd.sync_name(i."userId"), p_no, i.role, syncd.sync_name(i."invitedBy"), least(i."invitedAt", clock_timestamp())
     FROM jsonb_to_recordset(p_space -> 'invitations') AS i ("userId" text, role text, "invitedBy" text, "invitedAt" timestamptz)
     ORDER BY i."userId";
+    INSERT INTO syncd.sync_removals (user_no, space_no, removed_at)
+    SELECT syncd.sync_name(r."userId"), p_no, least(r."removedAt", clock_timestamp())
+    FROM jsonb_to_recordset(p_space -> 'removed') AS r ("userId" text, "removedAt" timestamptz) ORDER BY r."userId" ON CONFLICT DO NOTHING;
 END $$;
 
 -- Puts them back, beside those that there are; not those of a user who was erased and has not come again.

@@ -102,6 +102,13 @@ class Invited(msgspec.Struct):
     invitedAt: str
 
 
+class Removed(msgspec.Struct):
+    """Whom an owner removed, and no link brings back."""
+
+    userId: str
+    removedAt: str
+
+
 class Member(msgspec.Struct, omit_defaults=True):
     """A member of a space in an export; `joinedAt` is an instant."""
 
@@ -123,6 +130,7 @@ class Space(msgspec.Struct, omit_defaults=True):
     number: int | None = None
     formerId: str | None = None
     invitations: list[Invited] = []
+    removed: list[Removed] = []
     owners: list[str] = []
 
 
@@ -171,10 +179,12 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
         for space in spaces:
             former = () if space.formerId is None else (space.formerId,)
             asked = [name for one in space.invitations for name in (one.userId, one.invitedBy)]
+            asked += [one.userId for one in space.removed]
             ids = (space.id.removeprefix("_personal:"), *former, *_users(space.members), *asked, *space.owners)
             if wrong := next(filter(None, map(fault_in_id, ids)), None) or fault_in_name(space.name):
                 raise ValueError(f"an id or name {wrong}")
             times = [*(member.joinedAt for member in space.members), *(one.invitedAt for one in space.invitations)]
+            times += [one.removedAt for one in space.removed]
             for instant in (space.createdAt, space.deletedAt, *times):
                 if instant is not None:
                     parse_instant(instant)
