@@ -18,6 +18,10 @@ from tests.support.harness import Server
 from tests.support.programs import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/guide/reporting.md").read_text(encoding="utf-8")
+OFFERED = """
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1, 2"""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -65,7 +69,10 @@ def test_what_the_page_says_is_so(
                 assert [line.rstrip() for line in said.splitlines() if line] == [
                     line.rstrip() for line in text.splitlines() if line
                 ]
-        assert kinds == ["json", "sh", "sql", "sh", "python", "sh", "", "python", "python", "sql"]
+        assert kinds == ["json", "sh", "sql", "sh", "python", "sh", "", "python", "python", "sh", "", "sh", "", "sql"]
+        # What a tool finds by the catalogue is the views, and nothing else that is here.
+        found = asyncio.run(run(server.dsn("bob_reports"), OFFERED))
+        assert found == [("syncd_app", "shop_orders"), ("syncd_app", "shop_orders_indexed")]
         for opened in names.values():
             if isinstance(opened, Replica):
                 opened.close()
