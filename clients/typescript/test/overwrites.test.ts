@@ -72,12 +72,33 @@ describe("an overwrite of what was not seen", () => {
     await exchange(ada, bob, ada);
     expect(await told()).toEqual(BOTH);
     const live = heard ? ada.live({ verify: false }) : null;
-    await server.erase(`_personal:${user}`, "items", "tea", "app");
+    await server.erase("record", `_personal:${user}`, "items", "tea", "--app", "app");
     if (live) await until("it is erased", async () => (await ada.conflicts()).length === 0);
     await live?.close();
     await exchange(ada, bob);
     expect(await told()).toEqual([[], []]);
     expect(await ada.get("items", "kept")).toMatchObject({ fields: { price: 1 } });
+  });
+
+  it("is forgotten where a user who is erased leaves a record without its values", async () => {
+    const [space, other] = [`s-${randomUUID()}`, `v-${randomUUID()}`];
+    const [token, theirs] = [await server.token(user), await server.token(other)];
+    await server.request(token, "POST", "/spaces", { id: space, name: "Shop" });
+    await server.request(token, "PUT", `/spaces/${space}/members/${other}`, { role: "writer" });
+    const wall = (): number => NOON + seconds * 1000;
+    const eve = await open({ url: server.url, token: theirs, clientId: `eve-${other}`, wall });
+    await ada.put("items", "rug", { price: 1, stock: 1 }, { space });
+    await exchange(ada, eve);
+    seconds = 10;
+    await ada.patch("items", "rug", { price: 4 }, { space });
+    seconds = 20;
+    await eve.patch("items", "rug", { price: 5 }, { space });
+    await exchange(ada, eve, ada);
+    expect((await ada.conflicts()).map(({ mine, theirs: one }) => [mine, one])).toEqual([[4, 5]]);
+    await server.erase("user", other);
+    await exchange(ada);
+    expect(await ada.get("items", "rug", { space })).toMatchObject({ fields: { price: null, stock: 1 } });
+    expect(await ada.conflicts()).toEqual([]);
   });
 
   it("is told to both where the later edit arrives later", async () => {

@@ -102,10 +102,10 @@ export class RealServer {
     await promisify(execFile)(PYTHON, ["-m", "syncd", "compact", ...options]);
   }
 
-  /** Erases a record for good, as an operator does. */
-  async erase(space: string, table: string, id: string, app: string): Promise<void> {
-    const place = ["--app", app, "--data-dir", join(this.#folder, "data")];
-    await promisify(execFile)(PYTHON, ["-m", "syncd", "erase", "record", space, table, id, ...place]);
+  /** Erases a record or a user for good, as an operator does. */
+  async erase(...what: string[]): Promise<void> {
+    const data = ["--data-dir", join(this.#folder, "data")];
+    await promisify(execFile)(PYTHON, ["-m", "syncd", "erase", ...what, ...data]);
   }
 
   /** An HTTP request as a user. */

@@ -51,10 +51,12 @@ export function readPage(body: string, pushed: readonly Packed[]): Page {
   return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
 }
 
-/** An object, and whether conflicts may be found in it (`unseen`). Raises BadReply. */
+/** An object, and whether conflicts may be found in it, or be erased by it (`unseen`). Raises BadReply. */
 export function readWire(body: string): JsonObject {
-  const unseen = /"(base|overwrote)":|"deletedAt":(\{[^}]*"value":)?"/.test(body);
-  return { ...objectOf(parseReply(body)), unseen };
+  return {
+    ...objectOf(parseReply(body)),
+    unseen: /base"|overwrote|"deletedAt":(\{[^}]*"value":)?"/.test(body),
+  };
 }
 
 /** Parses what should be JSON. Raises BadReply. */
