@@ -27,7 +27,7 @@ from bench.workload import APP, Device, pull_request, record
 
 FRESH = (20_000, 100_000)
 BATCH, LANES = 1000, 16
-RATE_BAR, COPY_BAR, SIZE_BAR = 300_000.0, 0.8, 350.0
+RATE_BAR, COPY_BAR, SIZE_BAR, WORDS_BAR = 300_000.0, 0.8, 350.0, 1.0
 PULLS, EACH, EACH_BAR = 1000, 1000, 1.0
 IDLE_BARS = {1: 45.0, 100: 100.0, 1000: 250.0}
 Players = dict[str, tuple[str, Player]]
@@ -42,14 +42,14 @@ def fresh(stage: Stage) -> list[Work]:
             pulls = Fresh(stage, cast, count)
             sides, others = alternate(stage, f"fresh device, {count:,} records", stage.rounds(5), pulls.players())
         bars = [
-            Bar(what="syncd, records a second", value=sides["syncd"].median, target=RATE_BAR),
-            against(sides, "copy", COPY_BAR),
-        ]
+            Bar(what="syncd in words, records a second", value=sides["words"].median, target=RATE_BAR),
+            against(sides, "copy", COPY_BAR, mine="words"), against(sides, "syncd", WORDS_BAR, mine="words"),
+        ]  # fmt: skip
         found.append(Work(name=f"fresh_{records}", what=f"fresh device, {count:,} records", unit="records/s",
                           sides=sides, bars=bars, others=others))  # fmt: skip
         sent = {name: one for name, one in sides.items() if name in pulls.sizes}
         sizes = {name: side(one.label, [Sample(pulls.sizes[name] / count)]) for name, one in sent.items()}
-        bar = Bar(what="syncd", value=sizes["syncd"].median, target=SIZE_BAR, ceiling=True)
+        bar = Bar(what="syncd in words", value=sizes["words"].median, target=SIZE_BAR, ceiling=True)
         found.append(Work(name=f"bytes_{records}", what=f"what a fresh device is sent, {count:,} records",
                           unit="bytes a record", sides=sizes, bars=[bar], less_is_better=True))  # fmt: skip
     for work in found:
@@ -72,7 +72,9 @@ class Fresh:
     def players(self) -> Players:
         """Those that are there, each once asked already."""
         found: Players = {
-            "syncd": ("syncd", self._first), "shared": ("syncd, what two others were just sent", self._again),
+            "syncd": ("syncd", self._first), "words": ("syncd, in words", lambda: self._first(words=True)),
+            "shared": ("syncd, what two others were just sent", self._again),
+            "shared_words": ("the same in words", lambda: self._again(words=True)),
             "copy": ("COPY of the stored text", self._copy),
         }  # fmt: skip
         rival = self._cast.triplit(flushed=False)
@@ -95,19 +97,20 @@ class Fresh:
                 del found[name]
         return found
 
-    def _first(self) -> Sample:
+    def _first(self, *, words: bool = False) -> Sample:
         self._stage.load(direct_load.unshare, self._stage.server.owner_dsn)
-        return self._own()
+        return self._own(words)
 
-    def _again(self) -> Sample:
+    def _again(self, *, words: bool = False) -> Sample:
         for _ in range(2):
-            self._own()
-        return self._own()
+            self._own(words)
+        return self._own(words)
 
-    def _own(self) -> Sample:
+    def _own(self, words: bool) -> Sample:
         stage, device = self._stage, self._device
-        before, after = pull_request(stage.token(device), "@").split(b"@")
-        return self._sample("syncd", stage.load(http_load.pages, stage.server.port, before, after, stage.tree))
+        before, after = pull_request(stage.token(device), "@", words=words).split(b"@")
+        load = stage.load(http_load.pages, stage.server.port, before, after, stage.tree)
+        return self._sample("words" if words else "syncd", load)
 
     def _copy(self) -> Sample:
         stage, arguments = self._stage, [self._device.space, APP]

@@ -113,7 +113,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- shared_pages
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_feed_version, syncd.sync_shared_page
+    syncd.sync_feed_version, syncd.sync_sweep_words, syncd.sync_shared_page
     TO syncd_runtime;
 
 -- pull

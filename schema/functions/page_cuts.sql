@@ -95,35 +95,38 @@ BEGIN
     RETURN coalesce(v_full - 1, v_cut);
 END $$;
 
--- How far down a page of a sweep reaches: after p_limit rows or p_bytes bytes, and always between two pushes.
+-- How far down a page of a sweep reaches: after p_limit rows or p_bytes bytes, and always between two pushes. Looked for some rows at a time:
+-- a page that is full of bytes has far fewer rows than it might.
 CREATE OR REPLACE FUNCTION syncd.sync_sweep_cut(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_bytes bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_last   bigint;
-    v_from   bigint;
-    v_size   bigint;
-    v_packed boolean;
-    v_cut    bigint;
-    v_full   bigint;
+    v_above bigint := p_upto + 1;
+    v_rows  bigint := p_limit;
+    v_bytes bigint := p_bytes;
+    v_last  bigint;
+    v_cut   bigint;
+    v_full  bigint;
+    f       record;
 BEGIN
-    SELECT r.seq INTO v_last FROM syncd.sync_records r
-    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq <= p_upto
-    ORDER BY r.seq DESC OFFSET p_limit - 1 LIMIT 1;
-    v_from := coalesce(v_last, 0);
-    SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
-    FROM syncd.sync_records r
-    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto;
-    IF v_size > p_bytes OR v_packed THEN
-        SELECT s.seq INTO v_full FROM (
-            SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total
-            FROM syncd.sync_records r
-            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s
-        WHERE s.total >= p_bytes ORDER BY s.seq DESC LIMIT 1;
-        v_last := coalesce(v_full, v_last);
-    END IF;
-    IF v_last IS NULL THEN
-        RETURN 0;
-    END IF;
+    WHILE v_last IS NULL LOOP
+        SELECT min(s.seq) AS seq, count(*) AS rows, sum(s.size) AS size, bool_or(s.packed) AS packed INTO f FROM (
+            SELECT r.seq, pg_column_size(r.registers) AS size, pg_column_compression(r.registers) IS NOT NULL AS packed FROM syncd.sync_records r
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq < v_above ORDER BY r.seq DESC LIMIT least(v_rows, 500)) s;
+        IF f.rows = 0 THEN
+            RETURN 0;
+        ELSIF f.size >= v_bytes OR f.packed THEN
+            SELECT s.seq INTO v_last FROM (
+                SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total FROM syncd.sync_records r
+                WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= f.seq AND r.seq < v_above) s
+            WHERE s.total >= v_bytes ORDER BY s.seq DESC LIMIT 1;
+            IF v_last IS NULL THEN  -- unpacked it still fits
+                f.size := (SELECT sum(syncd.sync_record_size(r.registers)) FROM syncd.sync_records r
+                           WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= f.seq AND r.seq < v_above);
+            END IF;
+        END IF;
+        v_rows := v_rows - f.rows; v_bytes := v_bytes - f.size; v_above := f.seq;
+        v_last := CASE WHEN v_last IS NULL AND v_rows <= 0 THEN f.seq ELSE v_last END;
+    END LOOP;
     v_cut := coalesce((SELECT c.seq FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq < v_last AND c.push_end < v_last ORDER BY c.seq DESC LIMIT 1), 0);
     IF v_cut >= v_last - 1 THEN

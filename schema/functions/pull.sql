@@ -149,9 +149,10 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?}; peek: say whether there is news, read
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?}; peek: say whether there is news, read
 -- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
--- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation (functions/shared_pages.sql).
+-- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation, words: he reads them in words
+-- (both functions/shared_pages.sql).
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.

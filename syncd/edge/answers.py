@@ -24,6 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
+WORDS = b"application/vnd.syncd.words"  # JSON of which words are to be put back: no parser of JSON takes it as it is
 COMPRESS_FROM = 1024
 # That a client names; there are some ten.
 MOST_CODINGS = 32

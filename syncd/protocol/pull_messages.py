@@ -12,6 +12,8 @@ from syncd.protocol.live_messages import STAYED, spaces_said
 PAGE_BYTES = 2 * 1024 * 1024
 PAGE_ROWS = 1000
 MOST_PAGE_ROWS = 10_000
+# So begins the first word of a page that has some (schema/functions/shared_pages.sql).
+WORDS_BEGIN = b"\x04="
 
 
 class PullRequest(NamedTuple):
@@ -19,7 +21,8 @@ class PullRequest(NamedTuple):
     its cursor is of no use; `bytes` a page.
 
     `priority`: the tables that a new device wants first. `own`: only what became of its own push is read, and it does
-    not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before.
+    not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before. `words`: pages of
+    the state may come in words.
     """
 
     app: str
@@ -32,6 +35,7 @@ class PullRequest(NamedTuple):
     priority: tuple[str, ...] = ()
     own: bool = False
     pushed: tuple[str, ...] = ()
+    words: bool = False
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -41,6 +45,8 @@ class PullRequest(NamedTuple):
             how["legacy"] = True
         if self.history:
             how["history"] = True
+        if self.words and not self.plain:
+            how["words"] = True
         return how
 
 
@@ -54,6 +60,11 @@ class PullPage(NamedTuple):
     joined: list[str]
     left: list[str]
     unreadable: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def in_words(self) -> bool:
+        """Whether words are to be put back before it is JSON."""
+        return WORDS_BEGIN in self.changes
 
     @property
     def spaces(self) -> bytes:

@@ -64,7 +64,7 @@ export class WrongReplica extends SyncdError {
 export class StoreFailed extends SyncdError {
   constructor(cause: unknown) {
     const said = `${cause} ${(cause as { code?: unknown } | null)?.code}`;
-    const full = /Quota|ENOSPC|EDQUOT|SQLITE_FULL|is full/.test(said);
+    const full = /quota|ENOSPC|[ _]full/i.test(said);
     super(full ? "storage_full" : "store_failed", `the store failed: ${String(cause)}.`);
     this.cause = cause;
   }

@@ -60,7 +60,7 @@ export class Wakeup {
         resolve();
       };
       // Timers count in 32 bits.
-      const timer = pause < 2 ** 31 ? setTimeout(end, pause) : undefined;
+      const timer = pause < 2e9 ? setTimeout(end, pause) : undefined;
       if (this.#woken || signal.aborted) return end();
       this.#resolve = end;
       signal.addEventListener("abort", end);

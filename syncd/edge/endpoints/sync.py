@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.core.shared_text import SharedText
-from syncd.edge.answers import Answer
+from syncd.edge.answers import JSON, WORDS, Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.endpoints.digest import DigestEndpoint
@@ -98,16 +98,21 @@ class SyncEndpoint:
             await check_history(services.log, caller, client, wanted.pushed)
         services.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
-            return _page(delta)
+            return _page(delta, _media_type(wanted, delta))
         inquiry = Inquiry(app, delta.synced_until, wanted.tables)
-        return Answer(delta.body(b'"digest":%b,' % await digests(services.digests, services.key, caller, inquiry)))
+        said = b'"digest":%b,' % await digests(services.digests, services.key, caller, inquiry)
+        return Answer(delta.body(said), media_type=_media_type(wanted, delta))
 
 
-def _page(delta: PullPage) -> Answer:
+def _media_type(wanted: PullRequest, delta: PullPage) -> bytes:
+    return WORDS if wanted.words and delta.in_words else JSON
+
+
+def _page(delta: PullPage, media_type: bytes) -> Answer:
     """A page as an answer; one that others are sent too is packed once."""
     head, tail = delta.around()
     shared = (head, delta.changes, tail) if isinstance(delta.changes, SharedText) else None
-    return Answer(b"".join((head, delta.changes, tail)), shared=shared)
+    return Answer(b"".join((head, delta.changes, tail)), media_type=media_type, shared=shared)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -124,6 +129,7 @@ def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
         bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
         priority=checked_tables("first", query.get("first", []), MAX_PRIORITY),
         pushed=() if plain else live_messages.pushed_in(query.get("pushed", [])),
+        words=query.get("words", ["0"])[-1] in ("1", "true"),
     )
 
 

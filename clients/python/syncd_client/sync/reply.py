@@ -12,6 +12,7 @@ from ..data.change import Change, Packed, Refusal, read_change, space_key
 from ..data.clock import parse_instant
 from ..data.conflict import Conflict
 from ..data.values import parse
+from ..data.words import spelled
 from ..error_codes import TEXTS
 from ..errors import BadReply, shape
 
@@ -68,7 +69,7 @@ class Problem:
 def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
     """Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply."""
     try:
-        wire = parse(body)
+        wire = parse(spelled(body))
         return build_page(
             wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), bool(wire.get("hasMore")), pushed
         )

@@ -170,7 +170,7 @@ class Session:
         return True
 
     def _pull(self, cursor: str) -> Send:
-        params: dict[str, str | list[str]] = {"since": cursor, "limit": str(self._paces.pull.size)}
+        params: dict[str, str | list[str]] = {"since": cursor, "limit": str(self._paces.pull.size), "words": "1"}
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
         if self._acknowledged:

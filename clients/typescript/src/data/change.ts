@@ -10,7 +10,8 @@ export const PERSONAL = "";
 const PERSONAL_PREFIX = "_personal:";
 const ID = /^(?!\.\.?$)[^\p{Cc}\p{Cs}]{1,255}$/u;
 
-export type Op = "insert" | "update" | "delete";
+const OPS = ["insert", "update", "delete"] as const;
+export type Op = (typeof OPS)[number];
 
 /** (space, table, id). `space` is "" for the personal one. */
 export type Key = readonly [space: string, table: string, id: string];
@@ -111,6 +112,13 @@ export function textOf(value: Json | undefined): string {
   return value;
 }
 
+/** Raises BadReply where `value` is none of `words`. */
+export function oneOf<Word extends string>(words: readonly Word[], value: Json | undefined): Word {
+  const word = words.find((name) => name === value);
+  if (!word) throw new BadReply("no op.");
+  return word;
+}
+
 /** A text that says something, else `otherwise`. */
 export function textOr(value: Json | undefined, otherwise: string): string {
   return typeof value === "string" && value !== "" ? value : otherwise;
@@ -126,8 +134,7 @@ export function listOf(value: Json | undefined): readonly Json[] {
 export function readChange(wire: Json, client = ""): Change {
   const change = objectOf(wire);
   const writer = textOr(change.clientId, client);
-  const op = textOf(change.op);
-  if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply("an unknown op.");
+  const op = oneOf(OPS, change.op);
   const registers: Registers =
     op === "insert" && change.data ? readData(objectOf(change.data), writer) : new Map();
   for (const [field, register] of readRegisters(change.fields, writer)) registers.set(field, register);

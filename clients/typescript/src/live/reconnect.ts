@@ -41,7 +41,7 @@ export function troubleOf({ state, code, detail, local }: Ending): Trouble | nul
 /** A socket that was closed with `code`, for the reason that the server gave. */
 export function closed(code: number, reason: string, opened: boolean): Ending {
   const name = CLOSED[code] ?? `closed_${code}`;
-  const detail = reason || `The connection was closed: ${name} (${code}).`;
+  const detail = reason || `it was closed: ${name} (${code}).`;
   const renew = NOT_ALLOWED.includes(name);
   const suspect = code === 1009 || code === 4400;
   const restarting = name === "closing" || name === "restarting";

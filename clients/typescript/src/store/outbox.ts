@@ -54,20 +54,21 @@ function cut(rows: readonly OutboxRow[], changes: number, bytes: number): number
  */
 export async function reject(tx: Transaction, refusals: ReadonlyMap<string, Refusal>): Promise<string[]> {
   const told: string[] = [];
-  const batches = new Map<string, string>();
+  const batches = new Map<string, [string, string]>();
   for (const [changeId, { code, detail, field }] of refusals) {
     const row = await find(tx, changeId);
     if (row?.state !== "pending") continue;
     tx.put("outbox", { ...row, state: "rejected", code, detail, field });
     told.push(changeId);
-    batches.set(row.batch, `Goes together with ${changeId}, which was refused: ${code}.`);
+    batches.set(row.batch, [changeId, code]);
   }
-  for (const [batch, detail] of batches) told.push(...(await stopBatch(tx, batch, detail)));
+  for (const [batch, cause] of batches) told.push(...(await stopBatch(tx, batch, ...cause)));
   return told;
 }
 
-/** Sets aside as refused what of a batch still waits. */
-export async function stopBatch(tx: Transaction, batch: string, detail: string): Promise<string[]> {
+/** Sets aside as refused what of a batch still waits, since `changeId`, which goes with it, was refused with `why`. */
+async function stopBatch(tx: Transaction, batch: string, changeId: string, why: string): Promise<string[]> {
+  const detail = `Goes together with ${changeId}, which was refused: ${why}.`;
   const rest = (await tx.all("outbox", [batch], "batch")).filter((row) => row.state === "pending");
   for (const row of rest) tx.put("outbox", { ...row, state: "rejected", code: "batch_rejected", detail });
   return rest.map((row) => row.changeId);
@@ -141,10 +142,8 @@ export async function setAside(tx: Transaction, space: string): Promise<void> {
     const detail = row.detail ?? "The space was left before this was sent.";
     if (row.state === "acked") tx.delete("outbox", [row.position]);
     else tx.put("outbox", { ...row, state: "aside", code, detail });
+    if (row.state === "pending") await stopBatch(tx, row.batch, row.changeId, code);
   }
-  const batches = new Set(rows.filter((row) => row.state === "pending").map((row) => row.batch));
-  for (const batch of batches)
-    await stopBatch(tx, batch, "Goes together with a change to a space that was left.");
 }
 
 /** The part of the queue in one state, in the order written. */

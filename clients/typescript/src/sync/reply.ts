@@ -5,6 +5,7 @@ import {
   type Conflict,
   listOf,
   objectOf,
+  oneOf,
   type Packed,
   type Refusal,
   readChange,
@@ -47,8 +48,20 @@ export interface Problem extends Refusal {
 
 /** Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply. */
 export function readPage(body: string, pushed: readonly Packed[]): Page {
-  const wire = readWire(body);
+  const wire = readWire(spelled(body));
   return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
+}
+
+/**
+ * The JSON that a page in words stands for. A sign is a control character: where `=` follows, a word, up to the sign again,
+ * which the sign stands for from there on. One that stands for nothing stays, which no JSON has.
+ */
+export function spelled(page: string): string {
+  const words: { [sign: string]: string } = {};
+  return page.replace(/([^ -\uffff])(?:=(.*?)\1)?/gs, (all, sign: string, word?: string) => {
+    if (word) words[sign] = word;
+    return word ? "" : (words[sign] ?? all);
+  });
 }
 
 /** An object, and whether conflicts may be found in it, or be erased by it (`unseen`). Raises BadReply. */
@@ -87,7 +100,7 @@ export function buildPage(
     more,
     joined: listOf(spaces.joined).map(textOf),
     left: listOf(spaces.left).map(textOf),
-    unreadable: listOf(spaces.unreadable ?? []).map(textOf),
+    unreadable: listOf(spaces.unreadable).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
     conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
     wire,
@@ -96,11 +109,9 @@ export function buildPage(
 
 function readResult(wire: JsonObject, { changeId }: Packed): Result {
   if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("another change.");
-  const status = STATUSES.find((name) => name === wire.status);
-  if (status === undefined) throw new BadReply("an unknown op.");
   return {
     changeId,
-    status,
+    status: oneOf(STATUSES, wire.status),
     at: new Map(
       Object.entries(objectOf(wire.at ?? {})).map(([field, instant]) => [field, readInstant(instant)]),
     ),

@@ -69,7 +69,7 @@ export async function ask(client: ApiClient, call: ApiCall): Promise<JsonObject>
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
     const sent = { method, path, body, travel: (body?.length ?? 0) / SLOWEST };
-    const said = headers(await client.fresh(), sent);
+    const said = headers(await client.fresh());
     const answer = await request(server, sent, said, closing).catch(unanswered);
     if (!(answer instanceof Offline) && answer.status < 300) return contentOf(answer);
     if (!(answer instanceof Offline) && answer.status === 401 && !renewed) {

@@ -23,7 +23,7 @@ export async function perform(
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await ask();
     else {
-      await request(server, step, headers(token, step), signal).then(
+      await request(server, step, headers(token), signal).then(
         (answer) => session.receive(step, answer),
         (cause) => session.failed(step, cause),
       );

@@ -175,9 +175,14 @@ export class Session {
 
   #pull(since: string, acked: readonly string[] = []): Send {
     const { limits, paces, client } = this.#device;
-    const params = new URLSearchParams({ since, first: limits.first ?? "", limit: `${paces.pull.size}` });
+    const params = new URLSearchParams({
+      since,
+      first: limits.first ?? "",
+      limit: `${paces.pull.size}`,
+      words: "1",
+    });
     for (const id of acked) params.append("pushed", id);
-    if (acked[0]) params.set("clientId", client());
+    if (acked[0]) params.append("clientId", client());
     const path = `${this.#path}/pull?${params}`;
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }

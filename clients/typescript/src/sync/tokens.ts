@@ -12,7 +12,7 @@ export type Token = string | (() => MaybeToken | Promise<MaybeToken>);
 type MaybeToken = string | null | undefined;
 
 /** What a server takes of a token. */
-const LARGEST = 16 * 1024;
+const LARGEST = 16_384;
 
 /** Where tokens come from; `timeout`: how long the application's function has to answer, in milliseconds. */
 export interface TokenSource {

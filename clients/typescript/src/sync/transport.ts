@@ -65,12 +65,11 @@ async function readText(response: Response, moved: (more?: number) => void): Pro
   }
 }
 
-/** What is said with each request. Which device it is from is in the bodies that have to say so. */
-export function headers(token: string, { body }: Request): Record<string, string> {
+/** What is said with each request, of a body also where there is none. Which device it is from is in the bodies that have to say so. */
+export function headers(token: string): Record<string, string> {
   return {
     Authorization: `Bearer ${token}`,
-    Accept: "application/json",
     "X-Sync-Protocol": "1",
-    ...(body === null ? {} : { "Content-Type": "application/json" }),
+    "Content-Type": "application/json",
   };
 }
