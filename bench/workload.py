@@ -153,8 +153,8 @@ def _stamped(values: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool = False, words: bool = False) -> bytes:
-    """A pull as the bytes of an HTTP request, as a client of today sends it: registers alone, not compressed. `words`: in
-    words, as those of ours ask for them."""
+    """A pull as the bytes of an HTTP request, as a client of today sends it: registers alone, not compressed. `words`:
+    as those of ours ask for it."""
     query = f"since={since}&limit={limit}{'&history=1' if history else ''}{'&words=1' if words else ''}"
     return (
         f"GET /sync/{APP}/pull?{query} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"

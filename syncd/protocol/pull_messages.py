@@ -21,8 +21,8 @@ class PullRequest(NamedTuple):
     its cursor is of no use; `bytes` a page.
 
     `priority`: the tables that a new device wants first. `own`: only what became of its own push is read, and it does
-    not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before. `words`: pages of
-    the state may come in words.
+    not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before. `words`: pages
+    of the state may come in words.
     """
 
     app: str

@@ -29,7 +29,7 @@ def app_path(app: str) -> str:
 
 
 def _headers(client: str, token: str, body: bytes | None) -> dict[str, str]:
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", **device_headers(client)}
+    headers = {"Authorization": f"Bearer {token}", **device_headers(client)}
     if body is not None:
         headers["Content-Type"] = "application/json"
     return headers
