@@ -39,6 +39,7 @@ def _sync_paths() -> dict[str, Any]:
         "Push",
     )
     pull = operation("pull", "Get what was missed since a cursor", answers_of(200, ref("Delta"), 410))
+    pull["responses"]["200"]["content"]["application/vnd.syncd.words"] = {"schema": {"type": "string"}}
     pull["parameters"] = [
         in_query("since", {"type": "string"}, "A cursor, empty, or an RFC 3339 instant (legacy)."),
         {**in_query("collection", array_of(ID), "Only these tables."), "style": "form", "explode": True},
@@ -52,6 +53,7 @@ def _sync_paths() -> dict[str, Any]:
             "style": "form", "explode": True,
         },
         in_query("clientId", ID, "Whose they are, where no header X-Client-Id says so."),
+        in_query("words", {"enum": ["0", "1"]}, "1: pages of the state may come in words (protocol P390)."),
     ]  # fmt: skip
     return {
         "/sync/{app}": {"parameters": [in_path("app"), client, protocol], "post": push},
