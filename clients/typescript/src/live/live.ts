@@ -160,7 +160,7 @@ export class Live {
     const { signal } = this.#closing;
     let release = await this.#tabs.lead(signal, true);
     if (release === null && !signal.aborted) {
-      this.#show(liveState("following", null, "Another tab has the connection.", true));
+      this.#show(liveState("following", null, "another tab is live.", true));
       this.#tabs.post({ kind: "hello" });
       release = await this.#follow();
     }
