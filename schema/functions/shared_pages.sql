@@ -9,9 +9,9 @@ RETURN (SELECT concat_ws(' ', h.xmin, h.head, (SELECT max(t.started_at) FROM syn
         FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app);
 
 -- What sync_sweep_text gives, in words: a control character is a sign, and where = follows it, a word, up to the sign again, which the sign stands
--- for from there on. JSON text contains no such character, and = only within its texts, where none of these words can be. So who puts
--- the words back has the same registers, letter for letter. Signs: chr(4) to chr(7), chr(14) and chr(15) are parts of every record
--- (chr(5), the stamp that a record was made with, is said anew for each), chr(16) to chr(23) the devices, and chr(24) to chr(31) the
+-- for from there on. JSON text contains no such character, and = only within its texts, where none of these words can be. A reader
+-- that puts the words back has the same registers, letter for letter. Signs: chr(4) to chr(7), chr(14) and chr(15) are parts of every record
+-- (chr(5), the stamp that a record was made with, is said again for each), chr(16) to chr(23) the devices, and chr(24) to chr(31) the
 -- tables of most of the first records. The event ids are left out.
 CREATE OR REPLACE FUNCTION syncd.sync_sweep_words(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[], p_firsts integer[],
                                        p_named boolean, p_space_quoted text) RETURNS text

@@ -18,7 +18,7 @@ def spelled(page: bytes) -> bytes:
     before, *said = _SAID.split(page)
     words, done, held, last = dict[bytes, bytes](), list[bytes](), [before], b""
     for sign, word, text in zip(said[0::3], said[1::3], said[2::3], strict=True):
-        if sign != last:  # mostly it is one sign that is said anew, for each record
+        if sign != last:  # mostly one sign is said again, for each record
             done.append(_put(b"".join(held), words))
             held, last = [], sign
         words[sign] = word
