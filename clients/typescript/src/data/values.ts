@@ -82,7 +82,7 @@ export function copy(value: unknown, path: string, field: string, depth: number)
   if (typeof value === "object") return copyMembers(value, path, field, depth);
   if (typeof value !== "number" && typeof value !== "bigint")
     throw new InvalidWrite(`${path} is ${typeof value}, which is not JSON.`, field);
-  if (!Number.isFinite(Number(value))) throw new InvalidWrite(`${path} is not finite.`, field);
+  if (!Number.isFinite(Number(value))) throw new InvalidWrite(`${path} is ${value}.`, field);
   return typeof value === "bigint" ? normal(value) : value;
 }
 

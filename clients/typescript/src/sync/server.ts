@@ -19,7 +19,7 @@ export async function perform(
   const ask = (): Promise<string> => fresh().catch((error) => session.noToken(error));
   let token = await ask();
   for (let step = await session.next(); step.kind !== "done"; step = await session.next()) {
-    if (signal.aborted) throw new Offline("it was closed.", "closed");
+    if (signal.aborted) throw new Offline("it is closed", "closed");
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await ask();
     else {
