@@ -17,7 +17,7 @@ def test_a_pull_asks_from_its_cursor_and_a_push_says_who_it_is(open_replica: Ope
     replica = open_replica(client_id="me")
     session = replica.session()
     step = session.next()
-    assert step == Send("GET", "/sync/app/pull", {"since": "", "limit": "250"}, None, ())
+    assert step == Send("GET", "/sync/app/pull", {"since": "", "limit": "250", "words": "1"}, None, ())
     answer(session, step, said=page(cursor="c1"))
     assert session.next() == Done()
     replica.put("t", "r", {"n": 1})
@@ -37,7 +37,7 @@ def test_a_new_replica_gets_some_tables_first(open_replica: Open) -> None:
     replica = open_replica(limits=Limits(first=("b", "a"), pull_limit=7))
     step = replica.session().next()
     assert isinstance(step, Send)
-    assert step.params == {"since": "", "limit": "7", "first": "b,a"}
+    assert step.params == {"since": "", "limit": "7", "words": "1", "first": "b,a"}
 
 
 def test_what_was_acknowledged_is_named_in_what_is_asked_next(open_replica: Open) -> None:
@@ -49,7 +49,13 @@ def test_what_was_acknowledged_is_named_in_what_is_asked_next(open_replica: Open
     answer(session, first, said=applied(body(first), cursor="c2", more=True))
     step = session.next()
     assert isinstance(step, Send)
-    assert step.params == {"since": "c2", "limit": "250", "clientId": "me", "pushed": [change["changeId"]]}
+    assert step.params == {
+        "since": "c2",
+        "limit": "250",
+        "words": "1",
+        "clientId": "me",
+        "pushed": [change["changeId"]],
+    }
     replica.put("t", "b", {"n": 1})
     later = replica.session("push").next()
     assert body(later)["pushed"] == [change["changeId"]]
