@@ -103,14 +103,19 @@ def commands(program: str) -> list[list[str]]:
 def test_a_fastapi_and_a_starlette_application_sync_devices(application: Application) -> None:
     for command in (commands("syncd migrate")[0], commands("psql")[0]):
         application.type(command)
-    for name in ("app.py", "device.py", "lifespan.py", "starlette_app.py"):
+    for name in ("app.py", "device.py", "lifespan.py", "starlette_app.py", "notes_rules.py", "two_devices.py"):
         application.write(name)
+    app = application.folder / "app.py"
+    ruled = app.read_text().replace("authenticate=caller)", "authenticate=caller, rules=[titled])")
+    app.write_text(f"from notes_rules import titled\n{ruled}")
     with application.served(commands("app:app")[0]) as http:
         assert application.type([sys.executable, "device.py"]).splitlines() == ["1"]
+        said = application.type([sys.executable, "two_devices.py"]).splitlines()
+        assert said == re.findall(r"  # (.*)$", FILES["two_devices.py"], re.MULTILINE)
         assert http.get("/sync/spaces").status_code == 401
         assert http.post("/sign-in/ada").status_code == 200
         page = http.get("/sync/sync/notes/pull", params={"since": ""}, headers={"x-sync-protocol": "1"})
-        assert [change["id"] for change in page.json()["serverChanges"]] == ["p1"]
+        assert {change["id"] for change in page.json()["serverChanges"]} == {"p1", "p2"}
     application.type([sys.executable, "-c", "import lifespan"])
     with application.served(["uvicorn", "starlette_app:app"]) as http:
         assert http.get("/sync/spaces").json()["code"] == "unauthorized"
