@@ -256,6 +256,8 @@ CREATE OR REPLACE FUNCTION syncd.sync_erase_own(p_user integer) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    DELETE FROM syncd.sync_role_changes r WHERE r.user_no = p_user;
+    DELETE FROM syncd.sync_role_heads h WHERE h.user_no = p_user;
     DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
     DELETE FROM syncd.sync_links l WHERE l.made_by = p_user;
     DELETE FROM syncd.sync_link_joins j WHERE j.user_no = p_user;

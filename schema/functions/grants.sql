@@ -100,6 +100,9 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_feeds_moved, syncd.sync_left
     TO syncd_runtime;
 
+-- roles
+GRANT EXECUTE ON FUNCTION syncd.sync_roles_untold, syncd.sync_roles_next, syncd.sync_roles TO syncd_runtime;
+
 -- small_feeds
 GRANT EXECUTE ON FUNCTION
     syncd.sync_feeds_fitting, syncd.sync_small_pieces, syncd.sync_legacy_small_pieces,

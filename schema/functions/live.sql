@@ -17,6 +17,9 @@ BEGIN
         ORDER BY o.event_no LIMIT 100 FOR UPDATE SKIP LOCKED);
     IF TG_OP = 'DELETE' THEN
         DELETE FROM syncd.sync_presence p USING changed c WHERE p.space_no = c.space_no AND p.user_no = c.user_no;
+        PERFORM syncd.sync_forget_roles(array_agg(c.user_no), array_agg(c.space_no)) FROM changed c;
+    ELSE
+        PERFORM syncd.sync_note_roles(array_agg(c.user_no), array_agg(c.space_no)) FROM changed c;
     END IF;
     RETURN NULL;
 END $$;

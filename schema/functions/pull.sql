@@ -149,10 +149,11 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?}; peek: say whether there is news, read
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?, "roles"?}; peek: say whether there is news, read
 -- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
 -- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation, words: he reads them in words
--- (both functions/shared_pages.sql).
+-- (both functions/shared_pages.sql); roles: up to where it was told of its user's spaces (functions/roles.sql): where there is more to tell, `more`
+-- says so.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -169,6 +170,7 @@ DECLARE
     v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];
     v_matched integer; v_members integer;
     v_active  integer[];
+    v_roles   boolean := p_how ? 'roles' AND syncd.sync_roles_untold(p_user, p_how -> 'roles');
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
     v.boot_us := syncd.sync_micros(v_boot);
@@ -194,10 +196,11 @@ BEGIN
         END IF;
     END IF;
     v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
-    IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
-        RETURN v;
+    IF v.trouble IS NULL AND v.news AND NOT p_how ? 'peek' THEN
+        v := syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);
     END IF;
-    RETURN syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);
+    v.more := v.more OR v_roles;
+    RETURN v;
 END $$;
 
 -- Pulls, each under its own user, in one call. p_pulls: [{"user", "app", "since", "how", "list"?, "asOf"?}].

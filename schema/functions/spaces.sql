@@ -101,6 +101,7 @@ BEGIN
     IF v_was <> p_name THEN
         PERFORM syncd.sync_must_spend(syncd.sync_user(), 'renamed', p_bounds, 1);
         UPDATE syncd.sync_spaces s SET name = p_name WHERE s.space_no = v.space_no;
+        PERFORM syncd.sync_note_name(v.space_no);
         PERFORM syncd.sync_audit_note('renamed', v.space_no);  -- not what it was called: a text that a user gave outlives them there
     END IF;
     RETURN QUERY SELECT l.* FROM syncd.sync_space_list(p_space) l;

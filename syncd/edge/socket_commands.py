@@ -76,6 +76,7 @@ class SocketCommands:
             bytes=size,
             priority=priority,
             pushed=pushed,
+            roles=message.roles if connection.fields_alone else None,
         )
         try:
             subscription = self._deps.hub.subscription(connection, request)

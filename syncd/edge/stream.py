@@ -96,7 +96,7 @@ class Stream:
         if self.ended is not None:
             holder.give_back()
             return
-        if delta.joined or delta.left or delta.unreadable:
+        if delta.joined or delta.left or delta.unreadable or delta.roles_until:
             self._put(b"event: spaces\ndata: %s\n\n" % delta.spaces)
         if holder.held:
             holder.waits(ClientWait(self.leave)).begin(time.monotonic())
@@ -331,7 +331,8 @@ def _pull_request(request: Request, app: str) -> PullRequest:
     tables = live_messages.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
     given = query.get("bytes", [""])[-1]
     size = page_bytes(given, LARGEST_PAGE) if given else LARGEST_PAGE
-    return PullRequest(app, since, tables, plain=request.legacy, bytes=size)
+    roles = None if request.legacy else query.get("roles", [None])[-1]
+    return PullRequest(app, since, tables, plain=request.legacy, bytes=size, roles=roles)
 
 
 __all__ = ["Stream", "Streams", "SyncdError"]

@@ -48,6 +48,7 @@ def _round(state: LiveState, subscription: Subscription) -> Steps[None]:
         subscription.told = True
         yield from effects.SendPage(subscription, page)
     subscription.cursor = page.synced_until.encode()
+    subscription.roles = page.roles_until or subscription.roles
     # What came while it was read is found by the next round: joining and looking are one step here.
     if page.more or subscription.again:
         return
@@ -59,7 +60,7 @@ def _round(state: LiveState, subscription: Subscription) -> Steps[None]:
 
 
 def _says_something(page: PullPage) -> bool:
-    return bool(page.changes or page.joined or page.left or page.unreadable or page.more)
+    return bool(page.changes or page.joined or page.left or page.unreadable or page.more or page.roles_until)
 
 
 def _places(subscription: Subscription, found: Cursor) -> Steps[Positions]:

@@ -105,7 +105,8 @@ class Connection:
 
 class Subscription:
     """A device's place in one app. `live`: it takes batches; else it catches up. `again`: something came while it was
-    catching up; `told`: it was sent a page; `cursor`: its place as text. The cursor's signature was checked before."""
+    catching up; `told`: it was sent a page; `cursor`: its place as text. The cursor's signature was checked before.
+    `roles`: up to where it was told of its user's spaces; None: it does not ask."""
 
     __slots__ = (
         "_boot",
@@ -117,11 +118,12 @@ class Subscription:
         "cursor",
         "live",
         "request",
+        "roles",
         "told",
     )
 
     def __init__(self, connection: Connection, request: PullRequest, cursor: bytes) -> None:
-        self.connection, self.request, self.cursor = connection, request, cursor
+        self.connection, self.request, self.cursor, self.roles = connection, request, cursor, request.roles
         self.bookmark: Bookmark | None = None
         self.live = self.again = self.told = self.catching_up = False
         # Acknowledged changes of the device's own that the place may not be past, and the start that they are known of.

@@ -112,6 +112,8 @@ def poll_members(state: LiveState) -> Steps[None]:
         missed |= users
     processes = [resolve(state, list(state.users[user])) for user in users if user in state.users]
     yield from effects.Together(processes)
+    for connection in [connection for user in users for connection in state.users.get(user, ())]:
+        state.renamed(connection)
     # Not before: where one of them failed, the changes are read again from where they were.
     state.horizon, state.seen = changes.horizon, set(changes.changed)
     state.unresolved.clear()

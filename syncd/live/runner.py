@@ -243,7 +243,9 @@ class Runner:
         async with self._turns.place():
             state.counts.catch_ups += 1
             size = min(subscription.request.bytes, connection.sink.page_bytes)
-            request = subscription.request._replace(since=subscription.cursor.decode(), bytes=size)
+            request = subscription.request._replace(
+                since=subscription.cursor.decode(), bytes=size, roles=subscription.roles
+            )
             page = await pull(self._log, state.key, connection.caller, request)
             reached = request._replace(since=page.synced_until)
             found = position(reached, connection.caller.user, state.key)

@@ -183,6 +183,12 @@ class LiveState:
             apps = dict.fromkeys(feed.app for space in there for feed in space.feeds.values())
             self.tell_available([connection], [connection.app] if connection.app else apps)
 
+    def renamed(self, connection: Connection) -> None:
+        """A space may have another name, or the user another role: the next page tells those who ask."""
+        for subscription in connection.subscriptions.values():
+            if subscription.roles is not None:
+                self.fall_behind(subscription)
+
     def _no_longer_available(self, connection: Connection, space: LiveSpace) -> None:
         if space.available.pop(connection, space) is None and not space.available:
             space.written = frozenset()

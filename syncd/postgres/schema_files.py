@@ -21,10 +21,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
     "base", "starts", "context", "names", "acting", "devices", "user_bounds", "audit", "usage", "quotas", "cursors",
-    "erased", "held", "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages",
-    "pull", "feeds", "idempotency", "merge", "unseen", "touched", "append", "writable_by", "push_single", "push",
-    "spaces", "live", "invitations", "links", "history", "rules", "schemas", "revert", "restore", "export",
-    "import_spaces", "import", "import_new", "compaction", "digest", "standbys", "moves", "import_moves",
+    "erased", "held", "first_generation", "feed_text", "page_cuts", "news", "roles", "small_feeds", "own_push",
+    "shared_pages", "pull", "feeds", "idempotency", "merge", "unseen", "touched", "append", "writable_by",
+    "push_single", "push", "spaces", "live", "invitations", "links", "history", "rules", "schemas", "revert", "restore",
+    "export", "import_spaces", "import", "import_new", "compaction", "digest", "standbys", "moves", "import_moves",
     "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "consume_slots",
     "webhooks", "reports", "projections", "erase", "erase_names", "erase_user", "erase_begin", "grants",
 )  # fmt: skip

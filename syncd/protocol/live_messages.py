@@ -47,6 +47,7 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     limit: int | None = None
     bytes: int | None = None
     pushed: list[str] | None = None
+    roles: str | None = None
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):

@@ -48,7 +48,7 @@ class IncomingChange(msgspec.Struct, gc=False):
 class PushBody(msgspec.Struct):
     """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be; `incarnations`: which
     copy of a device's store pushes; `pushed`: changes of its own that were acknowledged; `bases`: a register without a
-    `base` was written by a device that had seen none of another's there."""
+    `base` was written by a device that had seen none of another's there; `roles`: up to where it was told of spaces."""
 
     changes: list[IncomingChange] = []
     clientId: str | None = None
@@ -60,6 +60,7 @@ class PushBody(msgspec.Struct):
     incarnations: list[str] | None = None
     pushed: list[str] | None = None
     bases: bool = False
+    roles: str | None = None
 
 
 class SpaceBody(msgspec.Struct):

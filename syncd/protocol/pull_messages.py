@@ -23,6 +23,7 @@ class PullRequest(NamedTuple):
     `priority`: the tables that a new device wants first. `own`: only what became of its own push is read, and it does
     not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before. `words`: pages
     of the state may come in words.
+    `roles`: up to where it was told of its user's spaces; None: it does not ask.
     """
 
     app: str
@@ -36,6 +37,7 @@ class PullRequest(NamedTuple):
     own: bool = False
     pushed: tuple[str, ...] = ()
     words: bool = False
+    roles: str | None = None
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -50,9 +52,19 @@ class PullRequest(NamedTuple):
         return how
 
 
+class TellSpaces(NamedTuple):
+    """Names and roles of a user's spaces as JSON text, comma-separated; up to where the device is told then, and
+    whether there are others."""
+
+    roles: bytes
+    until: str
+    more: bool
+
+
 class PullPage(NamedTuple):
     """What a device missed: `changes` is JSON text, comma-separated, ready to be put between brackets; `unreadable`:
-    number and id of each space of which something cannot be read."""
+    number and id of each space of which something cannot be read. `roles`: names and roles of spaces as JSON text,
+    comma-separated, and up to where the device is told then; empty where there is nothing to tell."""
 
     changes: bytes
     synced_until: str
@@ -60,6 +72,8 @@ class PullPage(NamedTuple):
     joined: list[str]
     left: list[str]
     unreadable: tuple[tuple[int, str], ...] = ()
+    roles: bytes = b""
+    roles_until: str = ""
 
     @property
     def in_words(self) -> bool:
@@ -69,9 +83,16 @@ class PullPage(NamedTuple):
     @property
     def spaces(self) -> bytes:
         """What it says of spaces, as JSON text."""
-        if not (self.joined or self.left or self.unreadable):
-            return STAYED
-        return spaces_said(self.joined, self.left, [space_id for _, space_id in self.unreadable])
+        said = STAYED
+        if self.joined or self.left or self.unreadable:
+            said = spaces_said(self.joined, self.left, [space_id for _, space_id in self.unreadable])
+        if not self.roles_until:
+            return said
+        return b'%b,"roles":[%b],"rolesUntil":"%b"}' % (said[:-1], self.roles, self.roles_until.encode())
+
+    def telling(self, told: TellSpaces) -> PullPage:
+        """The same with what the device is told of its user's spaces."""
+        return self._replace(roles=told.roles, roles_until=told.until, more=self.more or told.more)
 
     def body(self, *more: bytes) -> bytes:
         """An answer as JSON text: a page may be large, so it is copied once. `more`: further members of a push's."""

@@ -15,7 +15,8 @@ from syncd.core.errors import Busy, CursorLost
 from syncd.core.principal import Principal
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
-from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.pull_messages import PullPage, PullRequest, TellSpaces
+from syncd.protocol.told_spaces import ToldUntil, most_told, told_until
 from syncd.store.log import Log, Page, PeekResult, UnreadableSpace
 from syncd.store.pool import Unforeseen
 
@@ -83,6 +84,12 @@ class PullState:
         again._stays = True
         return again
 
+    def without_roles(self) -> PullState:
+        """The same where it is not asked whether there is something to tell of spaces: it is told."""
+        again = copy(self)
+        again.request = self.request._replace(roles=None)
+        return again
+
     def since(self) -> dict[str, Any]:
         """The position, as sync_pull takes it."""
         if self._at is None:
@@ -100,6 +107,9 @@ class PullState:
     def how(self) -> dict[str, Any]:
         """What is asked for, as sync_pull takes it."""
         how = self.request.how()
+        if self.request.roles is not None:
+            told = told_until(self.request.roles)
+            how["roles"] = {} if told is None else told.since()
         if self.priority:
             how["first"] = self.priority
         if self._unreadable:
@@ -202,12 +212,31 @@ async def pull(log: Log, key: bytes, caller: Principal, request: PullRequest) ->
     """
     plain = caller.external is None and len(request.since) <= MAX_REMEMBERED
     state, call = (_peek if plain else _peek.__wrapped__)(request, caller, key)
-    if not (state.fresh or (log.spread and state.begins)):  # in the middle of a first sync there is always news
+    told = told_until(request.roles or "")
+    # In the middle of a first sync there is always news. What changes meanwhile of what was told comes after it.
+    tells = request.roles is not None and (told is None or told.after is not None)
+    if not (state.fresh or (log.spread and state.begins)):
         peeked = await log.peek(call)
-        lost = peeked.trouble is not None
-        if (lost and not request.plain) or not (lost or peeked.news):
-            return await state.nothing(log, peeked)
-    return await page_or_beginning(log, caller, *await _read(log, caller, state))
+        lost, tells = peeked.trouble is not None, peeked.roles
+        if (lost and not request.plain) or not (lost or peeked.news or tells):
+            page = await state.nothing(log, peeked)
+            # Under another start than now it would count as of another history once something has changed.
+            if told is not None and told.boot != peeked.boot_us:
+                page = page._replace(roles_until=told._replace(boot=peeked.boot_us).text)
+            return page
+    if not tells:
+        return await page_or_beginning(log, caller, *await _read(log, caller, state))
+    said = await _told_spaces(log, caller, request, told)
+    page = await page_or_beginning(log, caller, *await _read(log, caller, state.without_roles()))
+    return page.telling(said)
+
+
+async def _told_spaces(log: Log, caller: Principal, request: PullRequest, told: ToldUntil | None) -> TellSpaces:
+    """What a device is told of its user's spaces with its next page. It is read before that page, which so names each
+    of them, if the user is still in it. Raises Busy, DatabaseUnavailable."""
+    asked = {"told": {} if told is None else told.since(), "most": most_told(request.bytes)}
+    found = await log.roles(msgspec.json.encode({**caller.head(), **asked}))
+    return TellSpaces(found.spaces.encode(), ToldUntil(found.head, found.boot_us, found.after).text, found.more)
 
 
 async def check_history(log: Log, caller: Principal, client: str, pushed: Sequence[str]) -> None:

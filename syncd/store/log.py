@@ -66,12 +66,25 @@ class PulledThere(NamedTuple):
 
 
 class PeekResult(NamedTuple):
-    """Whether there is something to read; `boot_us`: the database's start."""
+    """Whether there is something to read; `roles`: whether there is something to tell of the user's spaces; `boot_us`:
+    the database's start."""
 
     news: bool
+    roles: bool
     now_us: int
     boot_us: int
     trouble: str | None
+
+
+class ToldSpaces(NamedTuple):
+    """Names and roles of a user's spaces as JSON text, comma-separated; up to where a device is told with them, as
+    `protocol.told_spaces` has it, and whether there are others."""
+
+    spaces: str
+    head: int
+    boot_us: int
+    after: int | None
+    more: bool
 
 
 class UnreadableSpace(NamedTuple):
@@ -219,6 +232,10 @@ class Log:
     async def unreadable(self, call: bytes) -> list[UnreadableSpace]:
         """For which spaces a pull fails, when it has failed with Unforeseen; none where it is something else."""
         return [UnreadableSpace(*row) for row in await self._pool.fetch("unreadable", ActingCall(call))]
+
+    async def roles(self, call: bytes) -> ToldSpaces:
+        """What a device is to be told of its user's spaces: `call` is the parameter of sync_roles as JSON text."""
+        return ToldSpaces(*(await self._pool.fetch("roles", ActingCall(call)))[0])
 
     async def peek(self, call: bytes) -> PeekResult:
         """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""

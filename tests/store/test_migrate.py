@@ -222,6 +222,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0060_pre_erased_incarnations.sql",
         "1_0062_pre_writable_by.sql",
         "1_0064_pre_invitation_links.sql",
+        "1_0065_pre_roles.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -247,6 +248,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0059_post_erase_begun.sql",
         "3_0061_post_erase_apart.sql",
         "3_0063_post_writable_by.sql",
+        "3_0066_post_roles.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -24,7 +24,7 @@ OTHERS = {
     "searched", "seq", "server", "size", "space_no", "held_no", "event_no", "name_no",
     "line", "name", "seqs", "spaces", "bytes", "count", "counted", "most",
     "acks", "attempts", "base", "buckets", "consumer_id", "dead_id", "failed", "lease", "projection_id", "retries",
-    "sent", "slot", "used", "uses", "version",
+    "sent", "slot", "used", "uses", "version", "place", "boot_us",
 }  # fmt: skip
 
 

@@ -22,12 +22,12 @@ LEVELS = {
     "services": 4, "schemas": 3, "writable_by": 2, "import_moves": 12, "write_checks": 1, "write_single": 7, "base": 0,
     "context": 0, "starts": 1, "names": 1, "user_bounds": 1, "first_generation": 1, "page_cuts": 1, "merge": 1,
     "touched": 1, "unseen": 1, "acting": 2, "append": 2, "feeds": 2, "feed_text": 2, "audit": 3, "usage": 3,
-    "quotas": 4, "held": 3, "cursors": 3, "devices": 3, "idempotency": 3, "news": 4, "small_feeds": 4, "own_push": 4,
-    "shared_pages": 4, "pull": 5, "push_single": 6, "push": 7, "live": 7, "spaces": 7, "invitations": 8, "history": 8,
-    "export": 9, "import_spaces": 9, "import": 9, "import_new": 10, "compaction": 10, "digest": 10, "revert": 9,
-    "restore": 10, "moves": 11, "push_groups": 11, "rules": 10, "standbys": 11, "legacy_view": 12, "write": 12,
-    "consume": 12, "consume_slots": 13, "webhooks": 13, "reports": 1, "projections": 13, "erased": 1, "erase": 14,
-    "erase_names": 14, "erase_user": 15, "erase_begin": 16, "links": 8,
+    "quotas": 4, "held": 3, "cursors": 3, "devices": 3, "idempotency": 3, "news": 4, "roles": 4, "small_feeds": 4,
+    "own_push": 4, "shared_pages": 4, "pull": 5, "push_single": 6, "push": 7, "live": 7, "spaces": 7, "invitations": 8,
+    "history": 8, "export": 9, "import_spaces": 9, "import": 9, "import_new": 10, "compaction": 10, "digest": 10,
+    "revert": 9, "restore": 10, "moves": 11, "push_groups": 11, "rules": 10, "standbys": 11, "legacy_view": 12,
+    "write": 12, "consume": 12, "consume_slots": 13, "webhooks": 13, "reports": 1, "projections": 13, "erased": 1,
+    "erase": 14, "erase_names": 14, "erase_user": 15, "erase_begin": 16, "links": 8,
 }  # fmt: skip
 LONGEST = 60
 LONGEST_FILE = 400

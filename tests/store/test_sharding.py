@@ -35,6 +35,7 @@ APART = {
     "sync_restores": "of a user's device: which restore was asked for before, in whatever space",
     "sync_links": "looked up by the token, whatever the space", "sync_removals": "of a user",
     "sync_link_joins": "of a link",
+    "sync_role_heads": "of a user", "sync_role_changes": "of a user: in all spaces together",
     "sync_quotas": "of a user, or of a space", "sync_invitations": "of a user: what is shown to whom it invites",
     "sync_membership_events": "polled as a whole", "sync_audit": "of a space, of a user or of neither",
     "sync_numbers": "of the server", "sync_leases": "of the server", "sync_migrations": "of the server",

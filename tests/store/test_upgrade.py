@@ -66,6 +66,7 @@ STEPS = [
     "0060_pre_erased_incarnations",
     "0062_pre_writable_by",
     "0064_pre_invitation_links",
+    "0065_pre_roles",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -91,6 +92,7 @@ STEPS = [
     "0059_post_erase_begun",
     "0061_post_erase_apart",
     "0063_post_writable_by",
+    "0066_post_roles",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

@@ -25,7 +25,7 @@ OF_A_USER = {
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
     "sync_audit_say", "sync_import_same", "sync_push_together", "sync_erase_ask", "sync_space_rename", "sync_link_make",
-    "sync_link_list", "sync_link_withdraw", "sync_link_join",
+    "sync_link_list", "sync_link_withdraw", "sync_link_join", "sync_roles_next",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}

@@ -7,7 +7,17 @@ from .async_replica import AsyncReplica
 from .batch import Batch
 from .condition import and_, not_, or_
 from .data.conflict import Conflict
-from .data.events import Answered, Changes, Event, LiveState, Presence, RecordKey, Verified
+from .data.events import (
+    Answered,
+    Changes,
+    Event,
+    JoinedSpace,
+    LiveState,
+    Presence,
+    RecordKey,
+    SpacesChanged,
+    Verified,
+)
 from .data.merge import Register
 from .data.record import Record
 from .errors import (
@@ -58,6 +68,7 @@ __all__ = [
     "HttpSender",
     "InvalidQuery",
     "InvalidWrite",
+    "JoinedSpace",
     "Limits",
     "Live",
     "LivePolicy",
@@ -79,6 +90,7 @@ __all__ = [
     "RetryPolicy",
     "SendFailed",
     "ServerBusy",
+    "SpacesChanged",
     "Status",
     "StoreFailed",
     "SyncBusy",

@@ -14,7 +14,7 @@ from typing import Any
 from .batch import Batch
 from .condition import Where
 from .data.conflict import Conflict
-from .data.events import Changes, Event, LiveState, Verified
+from .data.events import Changes, Event, JoinedSpace, LiveState, Verified
 from .data.merge import Registers
 from .data.record import Record
 from .in_space import AsyncInSpace
@@ -157,7 +157,7 @@ class AsyncReplica:
         """See Replica.all_registers."""
         return await asyncio.to_thread(self.local.all_registers)
 
-    async def spaces(self) -> list[str]:
+    async def spaces(self) -> list[JoinedSpace]:
         """See Replica.spaces."""
         return await asyncio.to_thread(self.local.spaces)
 

@@ -107,7 +107,8 @@ class ServerBusy(SyncdError):
 
 
 class NotAllowed(SyncdError):
-    """401 or 403 for the whole request, after the token was asked for again; or there is no token to ask with.
+    """401 or 403 for the whole request, after the token was asked for again; or there is no token to ask with; or a
+    write in a space of which the user is a reader (`not_a_writer`), refused at once.
 
     `code`: the server's, or `no_token` (the token function gave none, or no answer in time), `bad_token` (it holds
     what no header can carry), `token_too_large`.

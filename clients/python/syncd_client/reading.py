@@ -7,11 +7,12 @@ from typing import Final
 
 from .condition import Where
 from .data.change import Key, check_asked, name_space
+from .data.events import JoinedSpace
 from .data.merge import Registers
 from .data.record import Record
 from .errors import InvalidQuery
 from .query import QueryPlan, check_query, explain, find
-from .store import indexes, records
+from .store import indexes, records, roles
 from .store.identity import Identity
 from .store.store import Store, get_meta
 
@@ -96,10 +97,11 @@ class Reading:
     def _named(self, space: str | None) -> str:
         return name_space(space, self.identity.user, InvalidQuery)
 
-    def spaces(self) -> list[str]:
-        """The shared spaces that the server said this user is in, as of the last sync."""
+    def spaces(self) -> list[JoinedSpace]:
+        """The shared spaces that the server said this user is in, with their names and the user's roles, as of the last
+        sync."""
         with self.store.read() as db:
-            return records.joined_spaces(db)
+            return roles.listed(db)
 
     @property
     def cursor(self) -> str:

@@ -126,7 +126,8 @@ class Replica(Reading):
     def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
         """Writes a record: creates it, or brings it back if deleted. Fields not named stay.
 
-        `space` None is the personal space. Returns the changeId. Raises InvalidWrite, naming the field.
+        `space` None is the personal space. Returns the changeId. Raises InvalidWrite, naming the field, and, as every
+        write does, NotAllowed (`not_a_writer`) in a space whose reader the user is known to be.
         """
         with self.batch() as batch:
             batch.put(table, id, fields, space=space)

@@ -122,7 +122,7 @@ def test_a_space_made_again_under_its_old_name_is_left_and_joined_in_one_answer(
     member.sync()
     assert [record.id for record in member.query("t", space="s")] == ["a", "b"]
     assert member.get("t", "a", space="s") == {"n": "mine"}, "of the old one only what the new one has taken"
-    assert member.spaces() == ["s"]
+    assert [one.id for one in member.spaces()] == ["s"]
 
 
 def test_a_later_write_that_waited_behind_one_on_its_way_wins_when_it_is_sent_again(

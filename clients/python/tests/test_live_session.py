@@ -170,7 +170,7 @@ def test_the_frames_it_sends() -> None:
     session = LiveSession("app", "me", 3, False)
     session.learn(OPEN)
     assert json.loads(session.auth("t")) == {"type": "auth", "token": "t", "clientId": "me", "protocol": 1}
-    assert json.loads(session.subscribe("c")) == {"type": "subscribe", "appId": "app", "since": "c"}
+    assert json.loads(session.subscribe("c")) == {"type": "subscribe", "appId": "app", "since": "c", "roles": ""}
     assert json.loads(session.presence(None, 1)) == {"type": "presence", "spaceId": "_personal:u", "state": 1}
     push = json.loads(session.push([ONE, TWO]))
     assert [change["changeId"] for change in push.pop("changes")] == ["1", "2"]

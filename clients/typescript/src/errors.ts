@@ -108,7 +108,8 @@ export class ServerBusy extends SyncdError {
 
 /**
  * 401 or 403 for the whole request, after the token was asked for again; or there is no token to ask with. `code`: the
- * server's, or `no_token`, `bad_token`, `token_too_large`.
+ * server's, or `no_token`, `bad_token`, `token_too_large`; or `not_a_writer`, of a write in a space of which the user is a
+ * reader, refused at once.
  */
 export class NotAllowed extends SyncdError {
   constructor(detail: string, code = "unauthorized") {

@@ -18,11 +18,13 @@ export type {
   Changes,
   Conflicted,
   Event,
+  JoinedSpace,
   Listener,
   LiveName,
   LiveState,
   Presence,
   RecordKey,
+  SpacesChanged,
   Verified,
 } from "./data/events.js";
 export type { Register, Registers } from "./data/merge.js";

@@ -1,11 +1,11 @@
 /**
- * @syncd/client/observe: conflicts, what was refused, what waits, and a record's history as reads that go on. Await them for
+ * @syncd/client/observe: conflicts, what was refused, what waits, spaces, and a record's history as reads that go on. Await them for
  * what is now, or subscribe to them for that and each later answer.
  */
 
 import type { Place, TableOf } from "./batch.js";
 import { type Conflict, spaceKey } from "./data/change.js";
-import { changesOf, type Event } from "./data/events.js";
+import { changesOf, type Event, type JoinedSpace } from "./data/events.js";
 import { Refused, SyncdError } from "./errors.js";
 import { type ChangesPage, changesPage, type PastChange } from "./history.js";
 import type { Replica } from "./replica.js";
@@ -45,6 +45,11 @@ export function rejectedOf<S extends object>(replica: Replica<S>): Observed<read
 /** What waits to be sent, in the order written. */
 export function pendingOf<S extends object>(replica: Replica<S>): Observed<readonly Queued[]> {
   return new ListView(onOf(replica), ["answered", "changes"], () => replica.pending());
+}
+
+/** The user's shared spaces with their names and roles, as `replica.spaces` has them. */
+export function spacesOf<S extends object>(replica: Replica<S>): Observed<readonly JoinedSpace[]> {
+  return new ListView(onOf(replica), ["spaces", "changes"], () => replica.spaces());
 }
 
 function onOf<S extends object>(replica: Replica<S>): Replica["on"] {

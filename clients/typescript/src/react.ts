@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useMemo, useSyncExternalStore } from "react";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
-import type { Presence } from "./data/events.js";
+import type { JoinedSpace, Presence } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import { dump, type Json } from "./data/values.js";
 import {
@@ -24,6 +24,7 @@ import {
   historyOf,
   pendingOf,
   rejectedOf,
+  spacesOf,
 } from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
@@ -94,6 +95,11 @@ export function useRejected<S extends object>(replica: Replica<S> | null): reado
 /** What waits to be sent, in the order written; undefined until it is read. */
 export function usePending<S extends object>(replica: Replica<S> | null): readonly Queued[] | undefined {
   return useObserved(useMemo(() => replica && pendingOf(replica), [replica]));
+}
+
+/** The user's shared spaces with their names and the user's roles, offline too; undefined until they are read. */
+export function useSpaces<S extends object>(replica: Replica<S> | null): readonly JoinedSpace[] | undefined {
+  return useObserved(useMemo(() => replica && spacesOf(replica), [replica]));
 }
 
 /** A record's history, and how to read more of it. `loading`: nothing is read yet. */

@@ -12,7 +12,7 @@ import {
   type Write,
   type Written,
 } from "./data/change.js";
-import { changesOf, type Event, type Listener, liveState } from "./data/events.js";
+import { changesOf, type Event, type JoinedSpace, type Listener, liveState } from "./data/events.js";
 import type { Registers } from "./data/merge.js";
 import { copy, freeze, type Json, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
@@ -145,7 +145,8 @@ export class Replica<S extends object = AnyTables> {
 
   // -- writing ---------------------------------------------------------------------------------------
 
-  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Returns the changeId. */
+  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Returns the changeId. Every write raises
+   * NotAllowed (`not_a_writer`) in a space of which the user is known to be a reader. */
   put<T extends TableOf<S>>(
     table: T,
     id: string,
@@ -238,10 +239,10 @@ export class Replica<S extends object = AnyTables> {
     return new Map(freeze([...(row?.view ?? [])]));
   }
 
-  /** The shared spaces that the server said this user is in, as of the last sync. */
-  async spaces(): Promise<string[]> {
-    const rows = await this.#device.store.read((tx) => tx.all("spaces"));
-    return rows.map(({ id }) => id).filter(spaceKey);
+  /** The shared spaces that the server said this user is in, with their names and the user's roles, as of the last sync. */
+  async spaces(): Promise<JoinedSpace[]> {
+    const rows = (await this.#device.store.read((tx) => tx.all("spaces"))).filter(({ id }) => spaceKey(id));
+    return rows.map((row) => ({ name: null, role: null, ...row }) as JoinedSpace);
   }
 
   /** Where the replica stands as a whole. Await it, or subscribe to it. */

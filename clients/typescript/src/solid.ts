@@ -3,6 +3,7 @@
 import { type Accessor, createComputed, createSignal, onCleanup } from "solid-js";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
+import type { JoinedSpace } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -22,6 +23,7 @@ import {
   historyOf,
   pendingOf,
   rejectedOf,
+  spacesOf,
 } from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
@@ -88,6 +90,13 @@ export function usePending<S extends object>(
   replica: Accessor<Replica<S> | null | undefined>,
 ): Answer<readonly Queued[]> {
   return useObserved(() => given(pendingOf, replica()));
+}
+
+/** The user's shared spaces with their names and the user's roles, offline too; undefined until they are read. */
+export function useSpaces<S extends object>(
+  replica: Accessor<Replica<S> | null | undefined>,
+): Answer<readonly JoinedSpace[]> {
+  return useObserved(() => given(spacesOf, replica()));
 }
 
 function given<S extends object, T>(

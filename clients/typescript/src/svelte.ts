@@ -6,6 +6,7 @@
 import { derived, get, type Readable, readable, type Writable } from "svelte/store";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
+import type { JoinedSpace } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -25,6 +26,7 @@ import {
   historyOf,
   pendingOf,
   rejectedOf,
+  spacesOf,
 } from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
@@ -102,6 +104,16 @@ export function useRejected<S extends object>(replica: Given<Replica<S> | null>)
 /** What waits to be sent, in the order written; undefined until it is read. */
 export function usePending<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
   return useObserved<[Replica<S> | null], readonly Queued[]>([replica], (from) => from && pendingOf(from));
+}
+
+/** The user's shared spaces with their names and the user's roles, offline too; undefined until they are read. */
+export function useSpaces<S extends object>(
+  replica: Given<Replica<S> | null>,
+): Answer<readonly JoinedSpace[]> {
+  return useObserved<[Replica<S> | null], readonly JoinedSpace[]>(
+    [replica],
+    (from) => from && spacesOf(from),
+  );
 }
 
 /** A record's history, undefined until it is read, and how to read more of it. */

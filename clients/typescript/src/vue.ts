@@ -12,6 +12,7 @@ import {
 } from "vue";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
+import type { JoinedSpace } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -31,6 +32,7 @@ import {
   historyOf,
   pendingOf,
   rejectedOf,
+  spacesOf,
 } from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
@@ -101,6 +103,13 @@ export function useRejected<S extends object>(replica: Given<Replica<S> | null>)
 /** What waits to be sent, in the order written; undefined until it is read. */
 export function usePending<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
   return useObserved(() => given(pendingOf, replica));
+}
+
+/** The user's shared spaces with their names and the user's roles, offline too; undefined until they are read. */
+export function useSpaces<S extends object>(
+  replica: Given<Replica<S> | null>,
+): Answer<readonly JoinedSpace[]> {
+  return useObserved(() => given(spacesOf, replica));
 }
 
 function given<S extends object, T>(

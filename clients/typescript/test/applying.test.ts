@@ -10,6 +10,7 @@ import { pack } from "../src/store/outbox.js";
 import { LAYOUT, Store } from "../src/store/store.js";
 import { type Applied, applyPage, beginRestart, eventsOf } from "../src/sync/apply.js";
 import { buildPage, type Page } from "../src/sync/reply.js";
+import { findUnseen, readConflict } from "../src/sync/unseen.js";
 import { wire } from "./script.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
@@ -88,7 +89,7 @@ describe("an answer tells", () => {
 
   it("each conflict by itself, and what was refused without an answer", () => {
     const lost = { table: "t", id: "r", field: "n" };
-    const { conflicts } = page({ conflicts: [lost, { ...lost, spaceId: "s" }] });
+    const conflicts = [lost, { ...lost, spaceId: "s" }].map(readConflict);
     expect(eventsOf(null, { ...NOTHING, conflicts })).toMatchObject([
       { kind: "conflict", conflict: { ...lost, space: null } },
       { kind: "conflict", conflict: { ...lost, space: "s" } },
@@ -146,7 +147,7 @@ describe("an answer", () => {
     const conflicts = [lost, { ...lost, spaceId: "s" }, { ...lost, spaceId: "s2" }];
     const kept = async (said: JsonObject): Promise<(string | null)[]> =>
       store.write(async (tx) => {
-        await applyPage(tx, page(said), []);
+        await applyPage(tx, page(said), [], undefined, findUnseen);
         return (await tx.all("conflicts")).map(({ conflict, space }) =>
           conflict.space === (space || null) ? conflict.space : "another",
         );

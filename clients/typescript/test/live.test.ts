@@ -18,7 +18,7 @@ describe("a connection", () => {
     await named(sync, "live");
     expect(server.heard.slice(0, 2)).toEqual([
       { type: "auth", token: "t", clientId: replica.clientId, protocol: 1 },
-      { type: "subscribe", appId: "app", since: "", first: "" },
+      { type: "subscribe", appId: "app", since: "", roles: "", first: "" },
     ]);
     server.say(changes([wire("a", { n: [1, AT] })], { syncedUntil: "c7" }));
     await until("applied", async () => (await replica.get("t", "a"))?.fields.n === 1);

@@ -6,6 +6,7 @@ import { BadReply, type Json, type JsonObject } from "../src/index.js";
 import { blamedIn } from "../src/sync/blamed.js";
 import { buildPage, parseReply, readPage, readProblem } from "../src/sync/reply.js";
 import { delay, parseRetryAfter, passes } from "../src/sync/retry.js";
+import { readConflict } from "../src/sync/unseen.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 const PAGE = { serverChanges: [], syncedUntil: "c1" };
@@ -30,7 +31,6 @@ describe("a page", () => {
       left: [],
       unreadable: [],
       results: [],
-      conflicts: [],
     });
     expect(read({ ...PAGE, hasMore: 1 }).more).toBe(false);
     expect(read({ ...PAGE, hasMore: true }).more).toBe(true);
@@ -61,9 +61,6 @@ describe("a page", () => {
     ["a result that is none", { ...PAGE, results: [null] }, ["c"]],
     ["stamps that are a list", { ...PAGE, results: [{ ...RESULT, at: [] }] }, ["c"]],
     ["a stamp that is none", { ...PAGE, results: [{ ...RESULT, at: { n: "soon" } }] }, ["c"]],
-    ["a conflict without a table", { ...PAGE, conflicts: [{ id: "r" }] }, []],
-    ["a conflict without an id", { ...PAGE, conflicts: [{ table: "t" }] }, []],
-    ["a conflict that is none", { ...PAGE, conflicts: [1] }, []],
     ["no object", [PAGE], []],
   ])("is refused with %s", (_, wire, ids) => {
     expect(() => read(wire, ...ids)).toThrow(BadReply);
@@ -89,14 +86,20 @@ describe("a page", () => {
     expect(read({ ...PAGE, results: [refusal] }, "c").results[0]).toMatchObject(refusal);
   });
 
+  it.each<[string, JsonObject]>([
+    ["without a table", { id: "r" }],
+    ["without an id", { table: "t" }],
+  ])("has no conflict %s", (_, said) => {
+    expect(() => readConflict(said)).toThrow(BadReply);
+  });
+
   it.each<[string, JsonObject, string | null]>([
     ["no space", {}, null],
     ["the personal one", { spaceId: "_personal:u" }, null],
     ["a shared one", { spaceId: "s" }, "s"],
   ])("has conflicts of %s", (_, place, space) => {
     const lost = { table: "t", id: "r", field: "n", clientValue: 1, serverValue: 2, by: "phone" };
-    const { conflicts } = read({ ...PAGE, conflicts: [{ ...lost, ...place }] });
-    expect(conflicts).toEqual([{ kind: "lost", mine: 1, theirs: 2, ...lost, space }]);
+    expect(readConflict({ ...lost, ...place })).toEqual({ kind: "lost", mine: 1, theirs: 2, ...lost, space });
   });
 
   it("of a frame may have no cursor", () => {

@@ -198,6 +198,7 @@ describe.each<[string, () => Promise<RowStore>]>([
       user: "",
       clock: "1970-01-01T00:00:00.000000Z",
       cursor: "",
+      roles: "",
       round: 0,
       restarting: false,
       trouble: null,

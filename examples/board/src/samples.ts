@@ -37,7 +37,7 @@ const SAMPLES: Readonly<Record<string, readonly Sample[]>> = {
  */
 export async function writeSamples(replica: Replica<Tables>, space: string): Promise<void> {
   if ((await replica.query("lists", [], { space, deleted: true, limit: 1 })).length > 0) return;
-  if (!(await replica.spaces()).includes(space)) return;
+  if (!(await replica.spaces()).some(({ id }) => id === space)) return;
   const titles = Object.keys(SAMPLES);
   const ranks = ranksBetween(null, null, titles.length);
   await replica.batch((batch) => {

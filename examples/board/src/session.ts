@@ -115,7 +115,7 @@ export class Session {
 
   async #checkMembership(): Promise<void> {
     if (!this.#standing.arrived) return;
-    const removed = !(await this.replica.spaces()).includes(this.space);
+    const removed = !(await this.replica.spaces()).some(({ id }) => id === this.space);
     if (removed !== this.#standing.removed) this.#stand({ removed });
   }
 

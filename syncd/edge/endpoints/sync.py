@@ -79,7 +79,8 @@ class SyncEndpoint:
             self._answers.check(self._answers.large, Holder(self._answers, request.address, caller.user))
         size = PAGE_BYTES if request.legacy else live_messages.page_bytes(message.bytes, PAGE_BYTES)
         pushed = live_messages.pushed_in(message.pushed or [])
-        wanted = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
+        roles = None if request.legacy else message.roles
+        wanted = PullRequest(app, message.since or "", plain=request.legacy, bytes=size, roles=roles)
         now = time.time_ns() // 1000
         answer = await services.pushes.push(PushRequest(caller, client, wanted, body, message, now, EventIds(now)))
         for space, seq in answer.written.items():
@@ -130,6 +131,7 @@ def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
         priority=checked_tables("first", query.get("first", []), MAX_PRIORITY),
         pushed=() if plain else live_messages.pushed_in(query.get("pushed", [])),
         words=query.get("words", ["0"])[-1] in ("1", "true"),
+        roles=None if plain else query.get("roles", [None])[-1],
     )
 
 

@@ -144,7 +144,14 @@ def _register() -> Schema:
 
 
 def _delta() -> Schema:
-    spaces = object_of(["joined", "left"], joined=array_of(ID), left=array_of(ID), unreadable=array_of(ID))
+    named = object_of(
+        ["id", "name", "role"], id=ID, name={"type": "string"}, role={"enum": ["owner", "writer", "reader"]}
+    )
+    until = {"type": "string", "description": "To send as `roles` next."}
+    spaces = object_of(
+        ["joined", "left"], joined=array_of(ID), left=array_of(ID), unreadable=array_of(ID), roles=array_of(named),
+        rolesUntil=until,
+    )  # fmt: skip
     return object_of(
         ["serverChanges", "syncedUntil", "hasMore", "spaces"],
         serverChanges=array_of(ref("ServerChange")),

@@ -219,7 +219,7 @@ class World(RuleBasedStateMachine):
             replica.patch(table, one.id, {"title": self.value()}, space=one.space)
         elif what in ("edit", "object") and replica.get(*new) is None:
             replica.put(*new, {"title": self.value()})
-        elif self.garden in replica.spaces():
+        elif self.garden in [one.id for one in replica.spaces()]:
             replica.put(table, ("sa", "sb")[record % 2], {"title": self.value()}, space=self.garden)
 
     # -- when devices are in touch -----------------------------------------------------------------------

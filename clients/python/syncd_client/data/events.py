@@ -72,6 +72,25 @@ class Presence:
     state: Any
 
 
+class JoinedSpace(NamedTuple):
+    """A shared space of the user. `name` and `role` ("owner", "writer" or "reader") are None where the server has not
+    told them yet."""
+
+    id: str
+    name: str | None
+    role: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpacesChanged:
+    """The user's shared spaces are others now: those `joined` and `left`, by id, and those of which the server told
+    another `role` or name, as they are now."""
+
+    joined: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    role: tuple[JoinedSpace, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class LiveState:
     """The state of a live sync. `code` and `detail` say why where it is not "live".
@@ -90,7 +109,7 @@ class LiveState:
     login: Literal["signed_out", "refused"] | None = None
 
 
-Event = Changes | Answered | Conflict | Presence | LiveState | Verified
+Event = Changes | Answered | Conflict | Presence | SpacesChanged | LiveState | Verified
 
 
 def name_records(keys: Iterable[Key]) -> tuple[RecordKey, ...]:

@@ -314,12 +314,12 @@ class Connection:
                 raise ConnectionOver(Ending("offline", "no_answer", detail, opened=True))
 
     async def _subscribe(self) -> None:
-        cursor, acknowledged = await in_thread(self._place)
-        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first, acknowledged))
+        cursor, acknowledged, roles = await in_thread(self._place)
+        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first, acknowledged, roles))
 
-    def _place(self) -> tuple[str, list[str]]:
+    def _place(self) -> tuple[str, list[str], str]:
         with self._end.store.read() as db:
-            return str(get_meta(db, "cursor", "")), apply.acknowledged(db)
+            return str(get_meta(db, "cursor", "")), apply.acknowledged(db), str(get_meta(db, "roles", ""))
 
     async def _fix(self) -> None:
         """Sends over HTTP a push that was refused whole: its answer names the culprit, which is set aside."""

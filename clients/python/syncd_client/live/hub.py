@@ -19,6 +19,8 @@ def describe_answer(page: Page | None, done: Applied) -> Iterator[Event]:
     """The events of an answer of the server that was applied."""
     if done.changed or done.everything:
         yield Changes(name_records(done.changed), "server", done.everything)
+    if done.spaces is not None:
+        yield done.spaces
     accepted = sum(result.status != "rejected" for result in page.results) if page is not None else 0
     if accepted or done.rejected:
         yield Answered(accepted, tuple(done.rejected))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..data.conflict import Conflict
-from ..data.events import Answered, Changes, Event, LiveState, Presence, Verified
+from ..data.events import Answered, Changes, Event, LiveState, Presence, SpacesChanged, Verified
 from ..errors import SyncBusy
 from ..store.lease import Lease
 from .endpoint import Endpoint
@@ -28,7 +28,7 @@ log = logging.getLogger("syncd_client")
 T = TypeVar("T")
 EventT = TypeVar("EventT", bound=Event)
 Handlers = Sequence[tuple[tuple[type, ...], Callable[[Any], object]]]
-ALL = (Changes, Answered, Conflict, Presence, LiveState, Verified)
+ALL = (Changes, Answered, Conflict, Presence, SpacesChanged, LiveState, Verified)
 _POLL = 0.02
 _EXIT_PATIENCE = 5.0  # seconds
 
@@ -131,7 +131,7 @@ class AsyncLive:
         return LiveState("connecting") if self._sync is None else self._sync.state
 
     def events(self) -> Events[Event]:
-        """Everything that happens from now on: Changes, Answered, Conflict, Presence, LiveState, Verified."""
+        """Everything from now on: Changes, Answered, Conflict, Presence, SpacesChanged, LiveState, Verified."""
         return Events(self._hub, ALL)
 
     def changes(self) -> Events[Changes]:

@@ -190,17 +190,20 @@ class LiveSession:
         """The first frame, or a new token. `protocol` 1: inserts come as `fields` alone."""
         return dump({"type": "auth", "token": token, "clientId": self._client, "protocol": 1})
 
-    def subscribe(self, cursor: str, first: Sequence[str] = (), acknowledged: Sequence[str] = ()) -> str:
+    def subscribe(
+        self, cursor: str, first: Sequence[str] = (), acknowledged: Sequence[str] = (), roles: str = ""
+    ) -> str:
         """Asks for everything after the cursor, and for what happens from then on; new spaces begin with `first`.
 
-        `acknowledged`: changeIds that the server must have, for its history to be that of the replica.
+        `acknowledged`: changeIds that the server must have, for its history to be that of the replica. `roles`: up to
+        where the replica was told of the user's spaces.
         """
         self.subscribed, self.checked = True, tuple(acknowledged)
         self.spaces_named = self.caught_up = False
         wanted = {"first": list(first)} if first else {}
         if acknowledged:
             wanted["pushed"] = list(acknowledged)
-        return dump({"type": "subscribe", "appId": self._app, "since": cursor, **wanted})
+        return dump({"type": "subscribe", "appId": self._app, "since": cursor, "roles": roles, **wanted})
 
     def unsubscribe(self) -> str:
         """Ends the subscription: what comes after the answer to the next push is read after that push."""

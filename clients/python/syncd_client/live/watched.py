@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from ..data.conflict import Conflict
-from ..data.events import Answered, Changes, Event
+from ..data.events import Answered, Changes, Event, SpacesChanged
 from ..data.record import Record
 
 T = TypeVar("T")
-KINDS: Final = (Changes, Answered, Conflict)
+KINDS: Final = (Changes, Answered, Conflict, SpacesChanged)
 
 
 def says(answer: Any) -> Any:

@@ -17,6 +17,7 @@ from .ids import new_id
 from .outbox import insert
 from .records import Row, load, save
 from .restamp import date_stopped, resettle
+from .roles import check_writer
 from .store import get_meta, set_meta
 
 Plan = Callable[[sqlite3.Connection], Sequence[Write]]  # what to write, decided in the transaction that writes it
@@ -28,10 +29,11 @@ def enqueue(
     """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
 
     `limits`: most changes and most bytes of a batch, most bytes of a change. `image` takes note of what they replace.
-    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite, NoSuchRecord.
+    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite, NotAllowed, NoSuchRecord.
     """
     if not writes:
         return []
+    check_writer(db, [write.space for write in writes])
     keys = [(write.table, write.space, write.record) for write in writes]
     round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
     rows = load(db, keys, round_)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..data.change import PERSONAL, Key, read_change, space_key
+from ..data.change import Key, read_change
 from ..data.merge import Register, Registers, is_deleted, merge, overlay
 from ..data.record import Record
 from ..data.values import dump, parse
@@ -154,12 +154,6 @@ def all_registers(db: sqlite3.Connection) -> dict[tuple[str | None, str, str], R
     """Those of all records, {(space, table, id): registers}; the personal space is None."""
     rows = db.execute("SELECT space, tbl, id, doc, stamps FROM records ORDER BY space, tbl, id")
     return {(space or None, table, record): _join(doc, stamps) for space, table, record, doc, stamps in rows}
-
-
-def joined_spaces(db: sqlite3.Connection) -> list[str]:
-    """The shared spaces that the server named, by their ids."""
-    ids = [row[0] for row in db.execute("SELECT id FROM spaces ORDER BY id")]
-    return [space for space in ids if space_key(space) != PERSONAL]
 
 
 def drop_unconfirmed(db: sqlite3.Connection, round_: int) -> int:

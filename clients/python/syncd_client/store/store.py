@@ -41,6 +41,9 @@ CREATE TABLE conflicts (number INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT N
     id TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE spaces (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+# A file of before has no such table; a package of before takes no notice of it.
+_ROLES = """CREATE TABLE IF NOT EXISTS roles (space TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL)
+    WITHOUT ROWID"""
 
 
 class Store:
@@ -105,6 +108,7 @@ class Store:
             db.execute("ALTER TABLE outbox ADD COLUMN field TEXT")
         if version < FORMAT:
             db.execute(f"PRAGMA user_version = {FORMAT}")
+        db.execute(_ROLES)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -212,7 +216,7 @@ def _is_full(path: str | Path) -> bool:
 
 
 def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
-    """A value of `meta`: clock, cursor, acknowledged, client, app, user, round, restarting, trouble."""
+    """A value of `meta`: clock, cursor, acknowledged, roles, client, app, user, round, restarting, trouble."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return default if row is None else row[0]
 

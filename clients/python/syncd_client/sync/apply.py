@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from ..data.change import Change, Key, Packed, Refusal, read_change, space_key
 from ..data.clock import format_instant
+from ..data.events import SpacesChanged
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
-from ..store import conflicts, outbox, restamp
+from ..store import conflicts, outbox, restamp, roles
 from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import get_meta, set_meta
 from .reply import Page, Result
@@ -53,12 +54,12 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     settle(db, rows)
     changed = save(db, rows)
     changed += restamp.resettle(db, [key for key in dated if key not in rows]) + purged
-    erased = {_key(change) for change in page.changes if change.erased}
-    conflicts.forget(db, erased)
+    conflicts.forget(db, erased := {_key(change) for change in page.changes if change.erased})
     found = [c for c in (*page.conflicts, *unseen.found) if (c.table, c.space or "", c.id) not in erased]
     conflicts.keep(db, found)
     _note_acknowledged(db, page, checked)
-    return Applied(rejected, changed, _move_on(db, page), conflicts=found, erased=bool(erased or page.left))
+    whole, gone = _move_on(db, page), bool(erased or page.left)
+    return Applied(rejected, changed, whole, conflicts=found, erased=gone, spaces=_keep_roles(db, page))
 
 
 def acknowledged(db: sqlite3.Connection) -> list[str]:
@@ -116,6 +117,16 @@ def _move_on(db: sqlite3.Connection, page: Page) -> bool:
     return restarted
 
 
+def _keep_roles(db: sqlite3.Connection, page: Page) -> SpacesChanged | None:
+    """Keeps what a page that was applied says of the user's spaces; None where nothing of them is otherwise."""
+    told = roles.keep(db, page.roles)
+    if page.roles_until is not None:
+        set_meta(db, "roles", page.roles_until)
+    joined = tuple(space for space in page.joined if space_key(space))
+    left = tuple(space for space in page.left if space_key(space))
+    return SpacesChanged(joined, left, told) if joined or left or told else None
+
+
 def clear_trouble(db: sqlite3.Connection) -> None:
     """The server was reached: nothing but the next sync stands between a write and the server."""
     db.execute("DELETE FROM meta WHERE key = 'trouble'")
@@ -170,6 +181,7 @@ def purge_space(db: sqlite3.Connection, space: str) -> list[Key]:
     db.execute("DELETE FROM records WHERE space = ?", (space,))
     db.execute("DELETE FROM conflicts WHERE space = ?", (space,))
     db.execute("DELETE FROM spaces WHERE id = ?", (space,))
+    roles.forget(db, space)
     return gone
 
 
@@ -177,6 +189,7 @@ def begin_restart(db: sqlite3.Connection) -> None:
     """The server does not know the cursor: everything is asked for again. The outbox stays as it is."""
     set_meta(db, "cursor", "")
     set_meta(db, "acknowledged", "[]")
+    set_meta(db, "roles", "")
     set_meta(db, "restarting", 1)
     set_meta(db, "round", get_meta(db, "round", 0) + 1)
     db.execute("DELETE FROM spaces")
@@ -185,4 +198,5 @@ def begin_restart(db: sqlite3.Connection) -> None:
 def finish_restart(db: sqlite3.Connection) -> None:
     """Everything has come again: what did not come is gone from the server, and goes here too."""
     drop_unconfirmed(db, get_meta(db, "round", 0))
+    roles.forget_others(db)
     set_meta(db, "restarting", 0)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..data.change import Change, Packed, Refusal, read_change, space_key
 from ..data.clock import parse_instant
 from ..data.conflict import Conflict
+from ..data.events import JoinedSpace
 from ..data.values import parse
 from ..data.words import spelled
 from ..error_codes import TEXTS
@@ -53,6 +54,8 @@ class Page:
     results: Sequence[Result] = ()
     conflicts: Sequence[Conflict] = ()
     unreadable: Sequence[str] = ()
+    roles: Sequence[JoinedSpace] = ()
+    roles_until: str | None = None  # None: it stays where it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             joined=[_text(space) for space in spaces.get("joined") or ()],
             left=[_text(space) for space in spaces.get("left") or ()],
             unreadable=tuple(_text(space) for space in spaces.get("unreadable") or ()),
+            roles=tuple(_read_space(space) for space in spaces.get("roles") or () if space_key(space["id"])),
+            roles_until=spaces.get("rolesUntil"),
             results=results,
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
         )
@@ -105,6 +110,10 @@ def _pairs(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> list[tuple[Mapp
     if len(results) != len(pushed):
         raise BadReply(f"{len(pushed)} changes were pushed, {len(results)} answered.")
     return list(zip(results, pushed, strict=True))
+
+
+def _read_space(wire: Mapping[str, Any]) -> JoinedSpace:
+    return JoinedSpace(_text(wire["id"]), _text(wire["name"]), _text(wire["role"]))
 
 
 def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..data.change import Key, space_key
 from ..data.conflict import Conflict
-from ..data.events import Verified
+from ..data.events import SpacesChanged, Verified
 from .pace import Pace, Paces
 from .reply import Page
 
@@ -86,6 +86,7 @@ class Applied:
 
     `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared. `conflicts`:
     those that it told, and that were found in it. `erased`: values were erased by it, which should leave the file now.
+    `spaces`: the user's spaces are others now.
     """
 
     rejected: Sequence[str] = ()
@@ -94,3 +95,4 @@ class Applied:
     verified: Verified | None = None
     conflicts: Sequence[Conflict] = ()
     erased: bool = False
+    spaces: SpacesChanged | None = None

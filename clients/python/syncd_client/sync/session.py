@@ -62,6 +62,7 @@ class Session:
         self._limits, self._scope, self._publish = limits, scope, publish
         self._paces = paces or limits.paces()
         self._acknowledged: list[str] = []
+        self._roles = ""
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
@@ -102,6 +103,7 @@ class Session:
         packed: list[Packed] = []
         with self._store.read() as db:
             cursor, self._acknowledged = get_meta(db, "cursor", ""), apply.acknowledged(db)
+            self._roles = get_meta(db, "roles", "")
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
@@ -170,7 +172,9 @@ class Session:
         return True
 
     def _pull(self, cursor: str) -> Send:
-        params: dict[str, str | list[str]] = {"since": cursor, "limit": str(self._paces.pull.size), "words": "1"}
+        params: dict[str, str | list[str]] = {
+            "since": cursor, "limit": str(self._paces.pull.size), "words": "1", "roles": self._roles,
+        }  # fmt: skip
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
         if self._acknowledged:
@@ -200,6 +204,8 @@ class Session:
             head["incarnations"] = list(self._sender.incarnations)
         if self._acknowledged:
             head["pushed"] = self._acknowledged
+        if self._scope == "both":  # its answer says whether to ask
+            head["roles"] = self._roles
         if self._device.schema_version is not None:
             head["schemaVersion"] = self._device.schema_version
         if len({change.batch for change in packed}) < len(packed):
@@ -293,7 +299,7 @@ class Session:
     def _restart(self) -> None:
         with self._store.write() as db:
             apply.begin_restart(db)
-        self._acknowledged = []
+        self._acknowledged, self._roles = [], ""
         self._restarting = self.report.restarted = True
         self._caught_up = False
 

@@ -33,7 +33,7 @@ async def test_it_introduces_itself_subscribes_and_applies_what_comes(
         await until(lambda: replica.local.cursor == "c3")
     auth, subscribe = live_script.heard
     assert auth == {"type": "auth", "token": "t", "clientId": replica.client_id, "protocol": 1}
-    assert subscribe == {"type": "subscribe", "appId": "app", "since": ""}
+    assert subscribe == {"type": "subscribe", "appId": "app", "since": "", "roles": ""}
     assert live_script.paths == ["/ws/app"]
     assert live_script.headers[0]["x-sync-protocol"] == "1"
     assert await replica.get("t", "a") == {"n": 1}
@@ -85,9 +85,9 @@ async def test_a_space_that_was_left_is_purged_and_told(replica: AsyncReplica, l
     async with replica.live(policy=QUICK, on_change=told.append) as live:
         await until(is_live(live))
         await live_script.say(changes(wire("r", space="s", n=(1, EARLY)), cursor="c2", joined=["s"]))
-        await until(lambda: replica.local.spaces() == ["s"])
+        await until(lambda: [one.id for one in replica.local.spaces()] == ["s"])
         await live_script.say(changes(cursor="c3", left=["s"]))
-        await until(lambda: replica.local.spaces() == [])
+        await until(lambda: [one.id for one in replica.local.spaces()] == [])
         await until(lambda: len(told) == 2)
     assert [change.records for change in told] == [(RecordKey("s", "t", "r"),)] * 2
     assert await replica.get("t", "r", space="s") is None

@@ -43,6 +43,24 @@ export interface Presence {
   readonly state: Json;
 }
 
+/** A shared space of the user, as the server told it last. `name` and `role` are null where it has not yet. */
+export interface JoinedSpace {
+  readonly id: string;
+  readonly name: string | null;
+  readonly role: "owner" | "writer" | "reader" | null;
+}
+
+/**
+ * The user's shared spaces are others now: those that were `joined` and `left`, by id, and those of which the server told
+ * another `role` or name, as they are now.
+ */
+export interface SpacesChanged {
+  readonly kind: "spaces";
+  readonly joined: readonly string[];
+  readonly left: readonly string[];
+  readonly role: readonly JoinedSpace[];
+}
+
 export type LiveName =
   | "connecting"
   | "live"
@@ -87,7 +105,7 @@ export interface Verified {
   readonly restarted: boolean;
 }
 
-export type Event = Changes | Answered | Conflicted | Presence | LiveState | Verified;
+export type Event = Changes | Answered | Conflicted | Presence | SpacesChanged | LiveState | Verified;
 export type Listener = (event: Event) => void;
 
 /** More records than this are not listed in an event. */

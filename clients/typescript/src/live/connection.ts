@@ -323,8 +323,8 @@ export class Connection {
   }
 
   async #subscribe(): Promise<void> {
-    const { cursor, acked } = await this.#end.store.read(async ({ meta }) => meta);
-    this.#send(this.#session.subscribe(cursor, this.#end.limits.first, acked));
+    const meta = await this.#end.store.read(async (tx) => tx.meta);
+    this.#send(this.#session.subscribe(meta, this.#end.limits.first));
   }
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */

@@ -10,9 +10,10 @@ import type { Instant } from "../data/clock.js";
 import type { Presence } from "../data/events.js";
 import { dump, type Json, type JsonObject } from "../data/values.js";
 import { RETRYABLE } from "../error-codes.js";
+import type { Meta } from "../store/store.js";
 import { buildPage, type Page, readWire } from "../sync/reply.js";
 import { LONGEST } from "../sync/retry.js";
-import { type Device, pushHead, withChanges } from "../sync/session.js";
+import { type Device, LOST, pushHead, withChanges } from "../sync/session.js";
 
 /** A push on its way. */
 export interface Awaited {
@@ -94,8 +95,7 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Fra
   if ((wire.requestId ?? null) !== null) {
     return wire.requestId === awaiting?.request ? { kind: "refused", ...refusal } : NOISE;
   }
-  if (["cursor_lost", "bad_cursor"].includes(code))
-    return { kind: "unsubscribed", lost: true, ...refusal, again: false };
+  if (LOST.includes(code)) return { kind: "unsubscribed", lost: true, ...refusal, again: false };
   if (wire.appId === app) return { kind: "unsubscribed", lost: false, ...refusal };
   return { kind: "complaint", code, detail: refusal.detail };
 }
@@ -163,11 +163,11 @@ export class LiveSession {
   }
 
   /** Asks for everything after the cursor, and for what happens from then on. */
-  subscribe(since: string, first = "", pushed: readonly string[] | undefined): string {
+  subscribe({ cursor: since, acked: pushed, roles }: Meta, first = ""): string {
     this.subscribed = true;
     this.caughtUp = null;
     this.checked = pushed;
-    return dump({ type: "subscribe", appId: this.#device.app, since, first, pushed } as JsonObject);
+    return dump({ type: "subscribe", appId: this.#device.app, since, roles, first, pushed } as JsonObject);
   }
 
   /** Ends the subscription: what comes after the answer to the next push is read after that push. */

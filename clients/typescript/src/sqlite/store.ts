@@ -5,7 +5,7 @@ import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
-import { APPLICATION, FORMAT, SCHEMA, SECOND } from "./tables.js";
+import { APPLICATION, COLUMNS, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
 
 /** Milliseconds between two looks whether the owner of a file is gone. */
@@ -244,7 +244,16 @@ async function create(driver: SqliteDriver, name: string): Promise<void> {
   const format = (await only(driver, "PRAGMA user_version")) as number;
   if (format > FORMAT) throw new WrongReplica(`a newer version wrote ${name}: upgrade.`);
   if (format === 1) for (const statement of SECOND) await driver.run(statement);
+  for (const statement of await missing(driver)) await driver.run(statement);
   await driver.run("COMMIT");
+}
+
+/** What a file of before has not got. A version of before takes no notice of it. */
+async function missing(driver: SqliteDriver): Promise<string[]> {
+  const held = (await driver.all("SELECT name FROM pragma_table_info('spaces')")).map(({ name }) => name);
+  return COLUMNS.spaces
+    .filter((column) => !held.includes(column))
+    .map((column) => `ALTER TABLE spaces ADD COLUMN ${column} TEXT`);
 }
 
 async function only(driver: SqliteDriver, sql: string): Promise<SqliteValue | undefined> {

@@ -33,7 +33,7 @@ export const COLUMNS: { readonly [name in Name]: readonly string[] } = {
     "field",
   ],
   conflicts: ["number", "space", "conflict"],
-  spaces: ["id"],
+  spaces: ["id", "name", "role"],
 };
 
 export const SCHEMA: readonly string[] = [
@@ -50,7 +50,7 @@ export const SCHEMA: readonly string[] = [
   `CREATE INDEX outbox_batch ON outbox (batch, position)`,
   `CREATE TABLE conflicts (number INTEGER PRIMARY KEY, space TEXT NOT NULL, conflict TEXT NOT NULL)`,
   `CREATE INDEX conflicts_space ON conflicts (space)`,
-  `CREATE TABLE spaces (id TEXT PRIMARY KEY)`,
+  `CREATE TABLE spaces (id TEXT PRIMARY KEY, name TEXT, role TEXT)`,
   `PRAGMA application_id = ${APPLICATION}`,
   `PRAGMA user_version = ${FORMAT}`,
 ];

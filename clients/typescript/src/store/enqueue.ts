@@ -4,7 +4,7 @@ import { type Key, newId, stamped, type Write, type Written, writeChange } from 
 import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "../data/clock.js";
 import { type Registers, TOMBSTONE } from "../data/merge.js";
 import { dump, type Json } from "../data/values.js";
-import { BatchTooLarge, InvalidWrite, NoSuchRecord } from "../errors.js";
+import { BatchTooLarge, InvalidWrite, NoSuchRecord, NotAllowed } from "../errors.js";
 import { type LoadedRecords, load, pick, save } from "./records.js";
 import { redate, resettle } from "./restamp.js";
 import type { Transaction } from "./store.js";
@@ -39,7 +39,7 @@ export interface ReadyChange {
 
 /**
  * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
- * Raises BatchTooLarge, InvalidWrite, NoSuchRecord. What a migration (`apart`) says of a record that is not there is left out.
+ * Raises BatchTooLarge, InvalidWrite, NotAllowed, NoSuchRecord. What a migration (`apart`) says of a record that is not there is left out.
  */
 export async function enqueue(
   tx: Transaction,
@@ -49,6 +49,7 @@ export async function enqueue(
   apart = false,
 ): Promise<Written[]> {
   const keys = writes.map((write) => write.key);
+  if (!apart) await checkWriter(tx, keys);
   let records = await load(tx, keys);
   if (await redateStopped(tx, records, wall)) records = await load(tx, keys);
   const queued: (ReadyChange & Written)[] = [];
@@ -77,6 +78,12 @@ export async function enqueue(
   insert(tx, queued);
   save(tx, records);
   return queued;
+}
+
+async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void> {
+  for (const space of new Set(keys.map(([space]) => space)))
+    if (space && (await tx.get("spaces", [space]))?.role === "reader")
+      throw new NotAllowed(`a reader of ${space}.`, "not_a_writer");
 }
 
 /**

@@ -65,6 +65,8 @@ export interface Meta {
   user: string;
   clock: Instant;
   cursor: string;
+  /** Up to where the server has told the names and roles of spaces. */
+  roles: string;
   round: number;
   restarting: boolean;
   trouble: Trouble | null;
@@ -79,6 +81,7 @@ const FRESH: Meta = {
   user: "",
   clock: EPOCH,
   cursor: "",
+  roles: "",
   round: 0,
   restarting: false,
   trouble: null,
@@ -92,7 +95,7 @@ export interface Rows {
   records: RecordRow;
   outbox: OutboxRow;
   conflicts: { readonly number: number; readonly space: string; readonly conflict: Conflict };
-  spaces: { readonly id: string };
+  spaces: { readonly id: string; readonly name?: string; readonly role?: string };
 }
 
 export type Name = keyof Rows;

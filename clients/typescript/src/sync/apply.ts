@@ -10,7 +10,7 @@ import {
   spaceKey,
 } from "../data/change.js";
 import { after, type Instant, latest } from "../data/clock.js";
-import { changesOf, type Event } from "../data/events.js";
+import { changesOf, type Event, type SpacesChanged } from "../data/events.js";
 import { TOMBSTONE } from "../data/merge.js";
 import { parse } from "../data/values.js";
 import * as outbox from "../store/outbox.js";
@@ -26,6 +26,7 @@ export interface Applied {
   readonly changed: readonly Key[];
   readonly everything: boolean;
   readonly conflicts?: readonly Conflict[];
+  readonly spaces?: SpacesChanged | undefined;
 }
 
 /**
@@ -43,8 +44,8 @@ export async function applyPage(
   find?: FindConflicts,
 ): Promise<Applied> {
   const { client, round } = tx.meta;
-  const conflicts = [...page.conflicts, ...((await find?.(tx, page, pushed)) ?? [])];
   const purged = await followSpaces(tx, page);
+  const found = await find?.(tx, page, pushed);
   const confirmed = await confirm(tx, page.results, pushed, client);
   // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
   // and of a space that is still to be read, all comes that is true of it
@@ -70,9 +71,9 @@ export async function applyPage(
   );
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
-  keepConflicts(tx, conflicts);
   if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
-  return { rejected, changed, conflicts, everything: await moveOn(tx, page, applied, checked) };
+  const everything = await moveOn(tx, page, applied, checked);
+  return { ...found, rejected, changed, everything };
 }
 
 /** Moves the cursor, and what is known with it. Whether a restart from an empty cursor has ended by that. */
@@ -164,13 +165,6 @@ function refusals(results: readonly Result[]): Map<string, Refusal> {
   return new Map(refused.map((said) => [said.changeId, said]));
 }
 
-function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
-  for (const conflict of conflicts) {
-    tx.meta.number += 1;
-    tx.put("conflicts", { number: tx.meta.number, space: conflict.space ?? "", conflict });
-  }
-}
-
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
   const gone: Key[] = [];
   for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
@@ -192,6 +186,7 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
 export async function beginRestart(tx: Transaction): Promise<void> {
   tx.meta.cursor = "";
   tx.meta.acked = [];
+  tx.meta.roles = "";
   tx.meta.restarting = true;
   tx.meta.round += 1;
   for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
@@ -207,5 +202,6 @@ export function eventsOf(page: Page | null, done: Applied): Event[] {
     events.push({ kind: "answered", accepted, rejected: done.rejected });
   }
   for (const conflict of done.conflicts ?? []) events.push({ kind: "conflict", conflict });
+  if (done.spaces) events.push(done.spaces);
   return events;
 }

@@ -2,7 +2,6 @@
 
 import {
   type Change,
-  type Conflict,
   listOf,
   objectOf,
   oneOf,
@@ -10,7 +9,6 @@ import {
   type Refusal,
   readChange,
   readInstant,
-  spaceKey,
   textOf,
   textOr,
 } from "../data/change.js";
@@ -36,7 +34,6 @@ export interface Page {
   readonly left: readonly string[];
   readonly unreadable: readonly string[];
   readonly results: readonly Result[];
-  readonly conflicts: readonly Conflict[];
   readonly wire: JsonObject;
 }
 
@@ -64,12 +61,11 @@ export function spelled(page: string): string {
   });
 }
 
-/** An object, and whether conflicts may be found in it, or be erased by it (`unseen`). Raises BadReply. */
+/** An object, and whether it may tell of conflicts or spaces, or they be found in it, or erased by it (`unseen`). Raises BadReply. */
 export function readWire(body: string): JsonObject {
-  return {
-    ...objectOf(parseReply(body)),
-    unseen: /base"|overwrote|"deletedAt":(\{[^}]*"value":)?"/.test(body),
-  };
+  const unseen =
+    /base"|overwrote|erased|rolesUntil|"(conflicts|joined|left)":\[[^\]]|"deletedAt":(\{[^}]*"value":)?"/.test(body);
+  return { ...objectOf(parseReply(body)), unseen };
 }
 
 /** Parses what should be JSON. Raises BadReply. */
@@ -102,7 +98,6 @@ export function buildPage(
     left: listOf(spaces.left).map(textOf),
     unreadable: listOf(spaces.unreadable).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
-    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
     wire,
   };
 }
@@ -119,13 +114,6 @@ function readResult(wire: JsonObject, { changeId }: Packed): Result {
     detail: textOr(wire.detail, ""),
     field: textOr(wire.field, "") || null,
   };
-}
-
-function readConflict({ spaceId, ...said }: JsonObject): Conflict {
-  textOf(said.table);
-  textOf(said.id);
-  const conflict = { kind: "lost", mine: said.clientValue, theirs: said.serverValue, ...said };
-  return { ...(conflict as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
 }
 
 /** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */

@@ -86,6 +86,9 @@ export interface Answer {
   readonly took: number;
 }
 
+/** The server does not know the cursor. */
+export const LOST: readonly string[] = ["cursor_lost", "bad_cursor"];
+
 /** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
 export function pushHead(
   schemaVersion: number | undefined,
@@ -156,12 +159,12 @@ export class Session {
   async next(): Promise<Step> {
     const first = this.#steps.shift();
     if (first !== undefined) return first;
-    const { cursor, packed, restarting, acked } = await this.#device.store.read(async (tx) => {
+    const [meta, packed] = await this.#device.store.read(async (tx) => {
       this.#last ??= tx.meta.position;
-      return { ...tx.meta, packed: await this.#pack(tx, this.#last) };
+      return [tx.meta, await this.#pack(tx, this.#last)] as const;
     });
-    if (packed.length > 0) return this.#push(cursor, packed, acked);
-    return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor, acked);
+    if (packed.length > 0) return this.#push(meta, packed);
+    return this.#caughtUp && !meta.restarting ? { kind: "done" } : this.#pull(meta);
   }
 
   async #pack(tx: Transaction, last: number): Promise<Packed[]> {
@@ -173,10 +176,11 @@ export class Session {
     return `/sync/${encodeURIComponent(this.#device.app)}`;
   }
 
-  #pull(since: string, acked: readonly string[] = []): Send {
+  #pull({ cursor, acked = [], roles }: Meta): Send {
     const { limits, paces, client } = this.#device;
     const params = new URLSearchParams({
-      since,
+      since: cursor,
+      roles,
       first: limits.first ?? "",
       limit: `${paces.pull.size}`,
       words: "1",
@@ -187,11 +191,11 @@ export class Session {
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
 
-  async #push(since: string, packed: readonly Packed[], pushed: Meta["acked"]): Promise<Send> {
+  async #push({ cursor, acked, roles }: Meta, packed: readonly Packed[]): Promise<Send> {
     const { client, schemaVersion, paces } = this.#device;
     this.#incarnations ??= await this.#device.present();
-    const said = pushHead(schemaVersion, this.#incarnations, packed, pushed);
-    const head = dump({ clientId: client(), since, ...said });
+    const said = pushHead(schemaVersion, this.#incarnations, packed, acked);
+    const head = dump({ clientId: client(), since: cursor, roles, ...said });
     const body = withChanges(head, packed);
     const travel = paces.push.allowance(body.length);
     return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };
@@ -215,7 +219,7 @@ export class Session {
       this.#steps.push({ kind: "renew" });
     } else if (status === 401 || status === 403) {
       await this.#giveUp("forbidden", new NotAllowed(problem.detail, problem.code));
-    } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
+    } else if (LOST.includes(problem.code) && !this.report.restarted) {
       this.report.restarted = true;
       await this.#device.store.write(beginRestart);
     } else if (problem.code === "device_copied" && !this.#copied) {
@@ -244,23 +248,22 @@ export class Session {
   }
 
   async #receivePage(sent: Send, body: string, took: number): Promise<void> {
-    let page: Page;
     try {
-      page = readPage(body, sent.pushed);
+      const page = readPage(body, sent.pushed);
+      this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
+      const find = await finderOf(page);
+      const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, undefined, find));
+      this.#attempt = 0;
+      this.#renewed = false;
+      this.#caughtUp = this.#scope === "push" || !page.more;
+      this.#count(page, done);
+      announce(this.#device, page, done);
     } catch (error) {
       if (!(error instanceof BadReply)) throw error;
       if (!error.garbled) return this.#giveUp("refused", error);
       this.#pace(sent).failed();
       return this.#retry(error, null);
     }
-    this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
-    const find = await finderOf(page);
-    const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, undefined, find));
-    this.#attempt = 0;
-    this.#renewed = false;
-    this.#caughtUp = this.#scope === "push" || !page.more;
-    this.#count(page, done);
-    announce(this.#device, page, done);
   }
 
   #count(page: Page, done: Applied): void {

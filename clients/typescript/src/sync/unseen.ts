@@ -3,17 +3,37 @@
  * own, which is loaded when an answer may have some.
  */
 
-import { type Change, type Conflict, keyText, type Packed, readChange, textOr } from "../data/change.js";
+import {
+  type Change,
+  type Conflict,
+  keyText,
+  listOf,
+  objectOf,
+  type Packed,
+  readChange,
+  spaceKey,
+  textOf,
+  textOr,
+} from "../data/change.js";
 import { latest } from "../data/clock.js";
+import type { SpacesChanged } from "../data/events.js";
 import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
 import { type Json, type JsonObject, parse } from "../data/values.js";
 import { find, present } from "../store/outbox.js";
 import { type LoadedRecord, load, pick } from "../store/records.js";
 import type { Transaction } from "../store/store.js";
 import type { Page } from "./reply.js";
+import { keepRoles } from "./roles.js";
 
-/** The conflicts that are found in an answer, before it is applied. Those of records that it erases are forgotten. */
-export type FindConflicts = (tx: Transaction, page: Page, pushed: readonly Packed[]) => Promise<Conflict[]>;
+/**
+ * The conflicts that are found in an answer, before its changes are applied; those of records that it erases are forgotten. And
+ * what it says of the user's spaces, where it says something.
+ */
+export type FindConflicts = (
+  tx: Transaction,
+  page: Page,
+  pushed: readonly Packed[],
+) => Promise<{ conflicts: Conflict[]; spaces: SpacesChanged | undefined }>;
 
 export const findUnseen: FindConflicts = async (tx, page, pushed) => {
   const erased = await forgetErased(tx, page);
@@ -35,8 +55,26 @@ export const findUnseen: FindConflicts = async (tx, page, pushed) => {
     found.arrived(change, basesIn(page, place), record, edits.get(change) ?? []);
     record.confirm(change.registers, tx.meta.round, change.whole);
   }
-  return found.conflicts.filter((conflict) => !erased.has(keyOf(conflict)));
+  const told = listOf(page.wire.conflicts ?? []).map((conflict) => readConflict(objectOf(conflict)));
+  const conflicts = [...told, ...found.conflicts.filter((conflict) => !erased.has(keyOf(conflict)))];
+  keepConflicts(tx, conflicts);
+  return { conflicts, spaces: await keepRoles(tx, page) };
 };
+
+/** A conflict as the wire has it. Raises BadReply. */
+export function readConflict({ spaceId, ...said }: JsonObject): Conflict {
+  textOf(said.table);
+  textOf(said.id);
+  const conflict = { kind: "lost", mine: said.clientValue, theirs: said.serverValue, ...said };
+  return { ...(conflict as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
+}
+
+function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
+  for (const conflict of conflicts) {
+    tx.meta.number += 1;
+    tx.put("conflicts", { number: tx.meta.number, space: conflict.space ?? "", conflict });
+  }
+}
 
 function keyOf({ space, table, id }: Conflict): string {
   return keyText([space ?? "", table, id]);

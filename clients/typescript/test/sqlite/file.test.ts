@@ -412,8 +412,8 @@ describe("a store in a file", () => {
       rows.put("spaces", { id: "b" });
       rows.put("spaces", { id: "b" });
       rows.delete("spaces", ["a"]);
-      expect(await before).toEqual([{ id: "a" }]);
-      expect(await rows.all("spaces")).toEqual([{ id: "b" }]);
+      expect(await before).toMatchObject([{ id: "a" }]);
+      expect(await rows.all("spaces")).toMatchObject([{ id: "b" }]);
     });
     store.close();
   });
