@@ -64,7 +64,9 @@ export function spelled(page: string): string {
 /** An object, and whether it may tell of conflicts or spaces, or they be found in it, or erased by it (`unseen`). Raises BadReply. */
 export function readWire(body: string): JsonObject {
   const unseen =
-    /base"|overwrote|erased|rolesUntil|"(conflicts|joined|left)":\[[^\]]|"deletedAt":(\{[^}]*"value":)?"/.test(body);
+    /base"|overwrote|erased|rolesUntil|"(conflicts|joined|left)":\[[^\]]|"deletedAt":(\{[^}]*"value":)?"/.test(
+      body,
+    );
   return { ...objectOf(parseReply(body)), unseen };
 }
 
