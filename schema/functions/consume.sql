@@ -200,18 +200,17 @@ CREATE OR REPLACE FUNCTION syncd.sync_consume_pieces(p_spaces integer[], p_apps 
 RETURNS TABLE (k integer, space_no integer, app_no integer, seq bigint, base bigint, head bigint, reset text, upto bigint, piece text)
 LANGUAGE sql STABLE AS $$
     SELECT o.k, o.space_no, o.app_no, o.seq, o.base, o.head, o.reset, o.upto, CASE WHEN o.upto IS NULL THEN NULL WHEN o.base = -1 THEN (
-        SELECT string_agg(concat('{"appId":', o.app, ',"userId":', u.quoted, ',"createdAt":"', syncd.sync_instant(c.created_at), '",',
-                                 substr(syncd.sync_change_text(c, t.quoted, d.quoted, o.space, NULL, false), 2)), U&'\001E' ORDER BY c.seq)
+        SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, concat(o.space, ',"appId":', o.app, ',"userId":', u.quoted,
+                   ',"createdAt":"', syncd.sync_instant(c.created_at), '"'), NULL, false), U&'\001E' ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
         JOIN syncd.sync_names u ON u.name_no = c.user_no
         WHERE c.space_no = o.space_no AND c.app_no = o.app_no AND c.seq > o.seq AND c.seq <= o.upto AND c.fields IS NOT NULL)
     ELSE (
-        SELECT string_agg(concat('{"appId":', o.app, ',"state":true',
-                                 CASE WHEN c.seq IS NOT NULL THEN concat(',"userId":', u.quoted, ',"createdAt":"', syncd.sync_instant(c.created_at), '"') END, ',',
-                                 substr(syncd.sync_record_text(r, t.quoted, d.quoted, concat(',"spaceId":', o.space, ',"clientId":'), ',"fields":'), 2)),
-                          U&'\001E' ORDER BY r.seq)
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, concat(',"spaceId":', o.space, ',"appId":', o.app, ',"state":true',
+                   CASE WHEN c.seq IS NOT NULL THEN concat(',"userId":', u.quoted, ',"createdAt":"', syncd.sync_instant(c.created_at), '"') END,
+                   ',"clientId":'), ',"fields":'), U&'\001E' ORDER BY r.seq)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
         JOIN syncd.sync_names d ON d.name_no = r.client_no
