@@ -51,7 +51,7 @@ END $$;
 
 -- The registers of a record, each with the `origin` and the `actor` of the change that it was won from, and of those of a revert without what makes them
 -- one: what it took back does not go along. Both are null where the record's chain is longer than the steps that are left (sync_steps_left): 2 kB of
--- changes count as one, and 16 kB of what is left of a record that is written in one more part.
+-- changes and actors count as one, and 16 kB of what is left of a record that is written in one more part.
 CREATE OR REPLACE FUNCTION syncd.sync_writers(p_record syncd.sync_records) RETURNS TABLE (key text, value jsonb, origin text, actor text)
 LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
@@ -73,7 +73,7 @@ BEGIN
                          WHERE v_sought -> w.key ->> 'at' = w.value ->> 'at' AND v_sought -> w.key ->> 'clientId' = c.name);
         RETURN QUERY SELECT f, v_sought -> f, c.origin, c.actor FROM unnest(v_found) f;
         v_sought := v_sought - v_found;
-        v_left := v_left - 1 - pg_column_size(c.written) / 2048 - CASE WHEN v_found <> '{}' THEN pg_column_size(v_sought) / 16384 ELSE 0 END;
+        v_left := v_left - 1 - (pg_column_size(c.written) + coalesce(octet_length(c.actor), 0)) / 2048 - CASE WHEN v_found <> '{}' THEN pg_column_size(v_sought) / 16384 ELSE 0 END;
         v_at := abs(c.prev_seq);
     END LOOP;
     PERFORM set_config('syncd.steps', v_left::text, true);

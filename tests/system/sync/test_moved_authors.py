@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+import asyncpg
 import pytest
 
+from tests.support.harness import Server
 from tests.support.moving import Home, in_space, insert
 from tests.support.past import history, restored
 from tests.support.wire import Device, Json, at, edit, values
@@ -81,3 +84,25 @@ def test_a_change_that_follows_a_record_brings_its_actor(home: Home) -> None:
     home.ours.write({**edit("r", 10 * STEP, change_id=None, title="tidied"), **run})
     newest = history(home.ours, home.space)[0]
     assert (newest["fields"]["title"]["value"], newest["actor"], newest["origin"]) == ("tidied", RUN, "agent")
+
+
+WRITERS = """
+SELECT w.key, w.actor FROM syncd.sync_spaces s JOIN syncd.sync_records r USING (space_no)
+CROSS JOIN LATERAL syncd.sync_writers(r) w
+WHERE s.space_id = $1 AND r.record_id = 'r'"""
+
+
+@pytest.mark.parametrize(("steps", "found"), [(40, None), (1000, RUN)])
+async def test_actors_count_in_how_far_back_writers_are_sought(
+    server: Server, home: Home, steps: int, found: Json | None
+) -> None:
+    home.ours.write({**edit("r", 1, change_id=None, title="one"), "actor": RUN})
+    for n in range(12):
+        home.ours.write({**edit("r", (n + 1) * STEP, change_id=None, note=n), "actor": {"said": "x" * 8000}})
+    conn = await asyncpg.connect(server.owner_dsn)
+    try:
+        await conn.execute("SELECT set_config('syncd.steps', $1, false)", str(steps))
+        rows = await conn.fetch(WRITERS, f"_personal:{home.user}")
+    finally:
+        await conn.close()
+    assert {row["key"]: row["actor"] and json.loads(row["actor"]) for row in rows}["title"] == found

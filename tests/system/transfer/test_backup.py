@@ -183,6 +183,21 @@ def test_a_space_comes_back_only_with_who_owned_it(device: Make, role: str | Non
     assert device(user).request("GET", "/spaces").json()["spaces"] == []
 
 
+@pytest.mark.parametrize("name", ["_erased:x", "ada\u200b", " ada"])
+def test_a_backup_makes_no_member_whom_no_owner_could_add(device: Make, name: str) -> None:
+    ada, bob, space = device(unique("ada")), unique("bob"), unique("garden")
+    joined = {"joinedAt": at(0)}
+    members = [
+        {"userId": ada.user, "role": "owner", **joined},
+        {"userId": name, "role": "writer", **joined},
+        {"userId": bob, "role": "writer", **joined},
+    ]
+    spaces = [{"id": space, "name": "n", "createdAt": at(0), "members": members}]
+    assert restore(ada, signed([], spaces=spaces))["spaces"] == {"created": [space], "missing": []}
+    there = ada.request("GET", f"/spaces/{space}/members").json()["members"]
+    assert sorted(member["userId"] for member in there) == sorted([ada.user, bob])
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_who_says_to_own_a_space_that_is_another_s_gets_nothing_of_it(device: Make, deleted: bool) -> None:
     ada, eve = device(unique("ada")), device(unique("eve"))
