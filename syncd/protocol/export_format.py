@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
-from syncd.core.ids import fault_in_id, fault_in_name
+from syncd.core.ids import fault_in_id, fault_in_name, fault_in_user
 from syncd.core.values import check_text
 from syncd.protocol.messages import Op, Role, without_value
 from syncd.protocol.normalize import LogRegister
@@ -132,6 +132,11 @@ class Space(msgspec.Struct, omit_defaults=True):
     invitations: list[Invited] = []
     removed: list[Removed] = []
     owners: list[str] = []
+
+    def of(self, owner: str) -> Space:
+        """As its owner may bring it back: whom no owner could add (protocol P380) is no member."""
+        members = [one for one in self.members if one.userId == owner or not fault_in_user(one.userId)]
+        return msgspec.structs.replace(self, members=members)
 
 
 _SPACES = msgspec.json.Decoder(list[Space])

@@ -14,7 +14,6 @@ import msgspec
 from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, QuotaExceeded
-from syncd.core.ids import fault_in_user
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing
@@ -352,9 +351,7 @@ class Importer:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
         report.spaces = {"created": [], "missing": []}
         for space in spaces:
-            # Whom no owner could add (protocol P380) is not added so either.
-            members = [one for one in space.members if one.userId == caller.user or not fault_in_user(one.userId)]
-            said = msgspec.json.encode(msgspec.structs.replace(space, members=members)).decode()
+            said = msgspec.json.encode(space.of(caller.user)).decode()
             outcome = await self._put_back_one(caller, said)
             if outcome != "there":
                 report.spaces["created" if outcome == "created" else "missing"].append(space.id)
