@@ -9,10 +9,14 @@ RETURN (SELECT concat_ws(' ', h.xmin, h.head, (SELECT max(t.started_at) FROM syn
         FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app);
 
 -- What sync_sweep_text gives, in words: a control character is a sign, and where = follows it, a word, up to the sign again, which the sign stands
--- for from there on. JSON text contains no such character, and = only within its texts, where none of these words can be. A reader
--- that puts the words back has the same registers, letter for letter. Signs: chr(4) to chr(7), chr(14) and chr(15) are parts of every record
+-- for from there on. JSON text contains no such character, and = only within its texts. A reader that puts the words back has the same
+-- registers, letter for letter. Signs: chr(4) to chr(7), chr(14) and chr(15) are parts of every record
 -- (chr(5), the stamp that a record was made with, is said again for each), chr(16) to chr(23) the devices, and chr(24) to chr(31) the
 -- tables of most of the first records. The event ids are left out.
+-- No word ends within a text, so that whatever is stored, = follows no sign but where a word is said. Behind chr(4) stands a digit, behind
+-- chr(5) chr(7), behind chr(14) the quote of an id, behind chr(15) the brace of registers, behind a table's sign chr(14). What replace
+-- finds is as little part of a text: each of ": {"at": and , "value": and , "clientId": "..."} has a quote with a letter behind it and no \ before
+-- it, which can only begin the name of a member. So behind chr(6) and chr(7) a value begins, and behind a device's sign stands , or } or ].
 CREATE OR REPLACE FUNCTION syncd.sync_sweep_words(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[], p_firsts integer[],
                                        p_named boolean, p_space_quoted text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
@@ -20,7 +24,7 @@ DECLARE
     v_tables  integer[]; v_table_words text[];
     v_clients integer[]; v_client_words text[];
     v_text    text;
-    v_words   text := concat(E'\x04={"seq":\x04\x06=": {"at": "\x06\x07=", "value": \x07\x0e=,"id":\x0e\x0f=,"op":"insert","spaceId":',
+    v_words   text := concat(E'\x04={"seq":\x04\x06=": {"at": \x06\x07=, "value": \x07\x0e=,"id":\x0e\x0f=,"op":"insert","spaceId":',
                              p_space_quoted, E',"fields":\x0f');
 BEGIN
     WITH sample AS MATERIALIZED (
@@ -42,12 +46,12 @@ BEGIN
         concat(E'\x05=' || q.made || E'\x05', E'\x04', r.seq,
                coalesce(chr(23 + array_position(v_tables, r.table_no)), (SELECT concat(',"table":', n.quoted) FROM syncd.sync_names n WHERE n.name_no = r.table_no)),
                E'\x0e', to_json(r.record_id), CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END, E'\x0f')
-        || replace(r.registers::text, concat('": {"at": "', coalesce(q.made, E'\x05'), '", "value": '), E'\x06\x05\x07')
+        || replace(r.registers::text, concat('": {"at": ', coalesce(q.made, E'\x05'), ', "value": '), E'\x06\x05\x07')
         || coalesce(chr(15 + array_position(v_clients, r.client_no)), (SELECT concat(', "clientId": ', n.quoted, '}') FROM syncd.sync_names n WHERE n.name_no = r.client_no)),
         ',' ORDER BY r.seq DESC)
     INTO v_text
     FROM syncd.sync_records r
-    CROSS JOIN LATERAL (SELECT r.registers -> 'deletedAt' ->> 'at' AS made) q
+    CROSS JOIN LATERAL (SELECT (r.registers -> 'deletedAt' -> 'at')::text AS made) q
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto AND NOT r.deleted
       AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
       AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named);
@@ -58,8 +62,8 @@ BEGIN
     FOR i IN 1 .. coalesce(cardinality(v_tables), 0) LOOP
         v_words := concat(v_words, chr(23 + i), '=', v_table_words[i], chr(23 + i));
     END LOOP;
-    RETURN v_words || CASE WHEN strpos(v_text, '": {"at": "') = 0 THEN v_text  -- else of other stamps
-                           ELSE replace(replace(v_text, '": {"at": "', E'\x06'), '", "value": ', E'\x07') END;
+    RETURN v_words || CASE WHEN strpos(v_text, '": {"at": ') = 0 THEN v_text  -- else of other stamps
+                           ELSE replace(replace(v_text, '": {"at": ', E'\x06'), ', "value": ', E'\x07') END;
 END $$;
 
 -- A page of a sweep that begins at p_seq: where it ends, how long its text is, and the text. p_how: as for a pull; "kept" are the pages that

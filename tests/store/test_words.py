@@ -60,6 +60,15 @@ def test_whatever_stands_in_records_both_forms_say_the_same(
     assert len(both(reader, crowd.app, crowd.user)) > 100, seed
 
 
+@pytest.mark.parametrize("value", [{"k": {"at": "=1"}}, {"at": "=1"}, {"at": "=", "value": "="}], ids=json.dumps)
+def test_a_text_that_begins_like_a_word_is_no_word(value: Json, device: Make, reader: Reader) -> None:
+    ann = device(unique("ann"), app=unique("app"))
+    for n in range(20):  # a page of one record, which is in words by the numbers that it has left
+        ann.write(edit("=", n + 1, f=value, **{"=": value}))
+    assert [change["fields"]["f"]["value"] for change in both(reader, ann.app, ann.user)] == [value]
+    assert b"\x04=" in reader.pull(ann.app, ann.user, words=True).opened
+
+
 def test_it_is_less_than_half_and_says_what_comes_again_once(device: Make, reader: Reader) -> None:
     ann = device(unique("ann"), "a-device-of-some-name", app=unique("app"))
     hall = ann.create(unique("hall"))

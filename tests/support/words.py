@@ -17,8 +17,14 @@ SURPRISES: Sequence[Any] = (
     {"at": at(5), "value": {"at": at(5), "value": [{"clientId": "c0"}], "clientId": "c0"}, "clientId": "c0"},
     {"at": "", "value": 1}, {"": {"=": "=", "\x04": "\x04=ü\x04"}},
     [{"at": at(7), "value": 1}, {"at": "x"}], {"fields": {"at": 1}},
+    "=1", ["=", ["=1"]], {"k": {"at": "=1"}}, {"at": "=1"}, {"k": {"at": "=", "value": "="}}, {"=": {"at": "=="}},
+    {"a": "=", "value": "="}, {"at": {"at": "="}, "value": {"value": "="}}, {"x": "=", "clientId": "=c"},
+    '": {"at": ', ', "value": ', '{"seq":', ',"id":', ',"op":"insert","spaceId":', ',"table":"t0"', {'": {"at": ': "="},
 )  # fmt: skip
-FIELDS = ("v", "at", "value", "clientId", "fields", "sent", "=", 'a"b', "\\", "ü", "__proto__", "constructor", "seq")
+FIELDS = ("v", "at", "value", "clientId", "fields", "sent", "=", 'a"b', "\\", "ü", "__proto__", "constructor", "seq",
+          "=1", '": {"at": ', ', "value": ', '"at": "=')  # fmt: skip
+NAMES = ("r1", "=", 'r"2', "ü", "r\\", "=r", '": {"at": ', ', "value": ', '{"seq":', ',"id":"=', '"')
+CLIENTS = ("=", '=c"', '": {"at": "=', ', "value": "=', ', "clientId": "c1"}')
 
 
 class Crowd:
@@ -27,13 +33,15 @@ class Crowd:
     def __init__(self, device: Callable[..., Device], chance: random.Random) -> None:
         self.chance, self.app = chance, unique("app")
         self.user = unique("ann")
-        self.devices = [device(self.user, f"c{n}" if n else 'c"0\\', app=self.app) for n in range(11)]
+        self.devices = [
+            device(self.user, name, app=self.app) for name in ('c"0\\', "c1", "c2", *CLIENTS, "c8", "c9", "c10")
+        ]
         self.space = self.devices[0].create(unique("hall"))
 
     def change(self, n: int) -> Json:
         """A write to some record, of some surprising values at some instants, or its end."""
         chance, table = self.chance, f"t{min(self.chance.randrange(12), self.chance.randrange(12))}"
-        name = chance.choice(("r1", "=", 'r"2', "ü", "r\\")) + str(chance.randrange(30))
+        name = chance.choice(NAMES) + str(chance.randrange(30))
         where = {"table": table, "spaceId": self.space}
         if chance.random() < 0.08:
             return {"changeId": unique("d"), "op": "delete", "deletedAt": at(n), "id": name, **where}
