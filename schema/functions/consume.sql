@@ -166,23 +166,28 @@ LANGUAGE sql STABLE AS $$
     ORDER BY w.k
 $$;
 
--- Whether what a feed has after p_seq, as far as p_upto, is 256 KiB at most, of the log or of the state. What is packed is unpacked to be measured, where it
--- is stored in less.
-CREATE OR REPLACE FUNCTION syncd.sync_consume_fits(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint) RETURNS boolean
+-- What a feed has after p_seq, as far as p_upto, of the log or of the state. fits: whether that is 256 KiB at most; what is packed is unpacked to be measured,
+-- where it is stored in less. numbers, words: of some names in that part of the log, and how they are quoted.
+CREATE OR REPLACE FUNCTION syncd.sync_consume_outline(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint,
+                                           OUT fits boolean, OUT numbers integer[], OUT words text[])
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_size   bigint;
     v_packed boolean;
 BEGIN
     IF p_upto IS NULL THEN
-        RETURN false;
+        fits := false;
+        RETURN;
     ELSIF p_base = -1 THEN
-        SELECT sum(pg_column_size(c.fields)), bool_or(pg_column_compression(c.fields) IS NOT NULL) INTO v_size, v_packed
+        SELECT sum(pg_column_size(c.fields)), bool_or(pg_column_compression(c.fields) IS NOT NULL),
+               (array_agg(DISTINCT c.table_no))[:8] || (array_agg(DISTINCT c.client_no))[:8] || (array_agg(DISTINCT c.user_no))[:8]
+        INTO v_size, v_packed, numbers
         FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
         IF v_packed AND v_size <= 262144 THEN
             SELECT sum(syncd.sync_change_size(c.fields)) INTO v_size
             FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
         END IF;
+        SELECT array_agg(n.name_no), array_agg(n.quoted) INTO numbers, words FROM syncd.sync_names n WHERE n.name_no = ANY (numbers);
     ELSE
         SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
         FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
@@ -191,7 +196,7 @@ BEGIN
             FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
         END IF;
     END IF;
-    RETURN coalesce(v_size, 0) <= 262144;
+    fits := coalesce(v_size, 0) <= 262144;
 END $$;
 
 -- The text of each of these feeds as far as `upto`, separated by U+001E: of the log, each change as it travels, with its app, who wrote it and
@@ -200,12 +205,14 @@ CREATE OR REPLACE FUNCTION syncd.sync_consume_pieces(p_spaces integer[], p_apps 
 RETURNS TABLE (k integer, space_no integer, app_no integer, seq bigint, base bigint, head bigint, reset text, upto bigint, piece text)
 LANGUAGE sql STABLE AS $$
     SELECT o.k, o.space_no, o.app_no, o.seq, o.base, o.head, o.reset, o.upto, CASE WHEN o.upto IS NULL THEN NULL WHEN o.base = -1 THEN (
-        SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, concat(o.space, ',"appId":', o.app, ',"userId":', u.quoted,
-                   ',"createdAt":"', syncd.sync_instant(c.created_at), '"'), NULL, false), U&'\001E' ORDER BY c.seq)
+        -- a name is looked up where it is none of those that are known of the feed
+        SELECT string_agg(syncd.sync_change_text(c,
+                   coalesce(o.words[array_position(o.numbers, c.table_no)], (SELECT t.quoted FROM syncd.sync_names t WHERE t.name_no = c.table_no)),
+                   coalesce(o.words[array_position(o.numbers, c.client_no)], (SELECT d.quoted FROM syncd.sync_names d WHERE d.name_no = c.client_no)),
+                   concat(o.space, ',"appId":', o.app, ',"userId":',
+                          coalesce(o.words[array_position(o.numbers, c.user_no)], (SELECT u.quoted FROM syncd.sync_names u WHERE u.name_no = c.user_no)),
+                          ',"createdAt":"', syncd.sync_instant(c.created_at), '"'), NULL, false), U&'\001E' ORDER BY c.seq)
         FROM syncd.sync_changes c
-        JOIN syncd.sync_names t ON t.name_no = c.table_no
-        JOIN syncd.sync_names d ON d.name_no = c.client_no
-        JOIN syncd.sync_names u ON u.name_no = c.user_no
         WHERE c.space_no = o.space_no AND c.app_no = o.app_no AND c.seq > o.seq AND c.seq <= o.upto AND c.fields IS NOT NULL)
     ELSE (
         SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, concat(',"spaceId":', o.space, ',"appId":', o.app, ',"state":true',
@@ -218,8 +225,9 @@ LANGUAGE sql STABLE AS $$
         LEFT JOIN syncd.sync_names u ON u.name_no = c.user_no
         WHERE r.space_no = o.space_no AND r.app_no = o.app_no AND r.seq > o.seq AND r.seq <= o.upto AND (NOT r.deleted OR r.seq > o.base)) END
     FROM (SELECT f.k, f.space_no, f.app_no, f.seq, f.base, f.head, f.reset, f.space, f.app,
-                 coalesce(p_upto, CASE WHEN syncd.sync_consume_fits(f.space_no, f.app_no, f.seq, f.upto, f.base) THEN f.upto END) AS upto
-          FROM syncd.sync_consume_feeds(p_spaces, p_apps, p_seqs, p_bases, p_rows) f OFFSET 0) o
+                 coalesce(p_upto, CASE WHEN w.fits THEN f.upto END) AS upto, w.numbers, w.words
+          FROM syncd.sync_consume_feeds(p_spaces, p_apps, p_seqs, p_bases, p_rows) f
+          CROSS JOIN LATERAL syncd.sync_consume_outline(f.space_no, f.app_no, f.seq, coalesce(p_upto, f.upto), f.base) w OFFSET 0) o
 $$;
 
 -- What a reading brings, by one snapshot: feeds in their order until there are p_rows changes or p_bytes bytes. Where the first has more,

@@ -93,6 +93,7 @@ STEPS = [
     "0061_post_erase_apart",
     "0063_post_writable_by",
     "0066_post_roles",
+    "0067_post_consume_outline",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\
