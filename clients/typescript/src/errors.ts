@@ -63,9 +63,8 @@ export class WrongReplica extends SyncdError {
 /** The store could not write: `storage_full`, or `store_failed`. Nothing of the write is in it. */
 export class StoreFailed extends SyncdError {
   constructor(cause: unknown) {
-    const said = `${cause} ${(cause as { code?: unknown } | null)?.code}`;
-    const full = /quota|ENOSPC|[ _]full/i.test(said);
-    super(full ? "storage_full" : "store_failed", `the store failed: ${String(cause)}.`);
+    const full = /quota|nospc|[ _]full\b/i.test(`${cause} ${(cause as { code?: unknown } | null)?.code}`);
+    super(full ? "storage_full" : "store_failed", `the store failed: ${cause}.`);
     this.cause = cause;
   }
 }
@@ -131,8 +130,8 @@ export class Refused extends SyncdError {
 export class BadReply extends SyncdError {
   declare readonly garbled: boolean;
 
-  constructor(detail: string, code = "bad_reply", garbled = false) {
-    super(code, detail);
+  constructor(detail: string, garbled = false) {
+    super("bad_reply", detail);
     this.garbled = garbled;
   }
 }

@@ -230,6 +230,15 @@ describe("a store that is full", () => {
     await named(live, "polling");
   });
 
+  it.each([
+    ["database or disk is full", "storage_full"],
+    ["SQLITE_FULL: 13", "storage_full"],
+    ["ENOSPC: no space left on device", "storage_full"],
+    ["the request could not be fulfilled", "store_failed"],
+  ])("is known by what the store says: %s", (said, code) => {
+    expect(new StoreFailed(new Error(said)).code).toBe(code);
+  });
+
   it("in IndexedDB is known by the browser's word for it", async () => {
     const replica = await open({
       store: async () => Promise.reject(new DOMException("", "QuotaExceededError")),

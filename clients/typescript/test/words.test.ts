@@ -42,4 +42,18 @@ describe("a page in words", () => {
   it.each(damaged)("is refused whole where it is damaged: $name", ({ page }) => {
     expect(() => readPage(page, [])).toThrow(BadReply);
   });
+
+  it.each(["\x04", "\x04\x05"])("that stands for a bomb is refused, and never made: %j", (signs) => {
+    const said = [...signs].map((sign) => `${sign}=${"x".repeat(100_000)}${sign}`).join("");
+    const page = `{"serverChanges":["${said}${signs.repeat(100_000)}"],"syncedUntil":"c1"}`;
+    expect(spelled(page).length).toBeLessThan(70 * page.length);
+    expect(() => readPage(page, [])).toThrow(BadReply);
+  });
+
+  it("may stand for fifty times itself", () => {
+    const text = `${"\x04"}${"y".repeat(9)}`.repeat(100_000);
+    const page = `{"x":"\x04=${"x".repeat(500)}\x04${text}","syncedUntil":"c1"}`;
+    expect(spelled(page).length).toBeGreaterThan(50 * page.length);
+    expect(readPage(page, []).changes).toEqual([]);
+  });
 });

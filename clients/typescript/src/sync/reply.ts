@@ -51,13 +51,17 @@ export function readPage(body: string, pushed: readonly Packed[]): Page {
 
 /**
  * The JSON that a page in words stands for. A sign is a control character: where `=` follows, a word, up to the sign again,
- * which the sign stands for from there on. One that stands for nothing stays, which no JSON has.
+ * which the sign stands for from there on. One that stands for nothing stays, which no JSON has, and so do those beyond what
+ * a page may come to.
  */
 export function spelled(page: string): string {
   const words: { [sign: string]: string } = {};
-  return page.replace(/([^ -\uffff])(?:=(.*?)\1)?/gs, (all, sign: string, word?: string) => {
-    if (word) words[sign] = word;
-    return word ? "" : (words[sign] ?? all);
+  let room = 64 * page.length + 1e6;
+  return page.replace(/([^ -\uffff])(?:=([ -\uffff]*)\1)?/g, (all, sign: string, word?: string) => {
+    const put = word ?? words[sign] ?? all;
+    words[sign] = put;
+    room -= put.length;
+    return put === word ? "" : room < 0 ? all : put;
   });
 }
 
@@ -75,7 +79,7 @@ export function parseReply(body: string): Json {
   try {
     return parse(body);
   } catch {
-    throw new BadReply("no JSON.", "bad_reply", true);
+    throw new BadReply("no JSON.", true);
   }
 }
 
@@ -90,7 +94,7 @@ export function buildPage(
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);
   if (results.length !== pushed.length) {
-    throw new BadReply("other results.");
+    throw new BadReply("another result.");
   }
   return {
     changes: listOf(changes).map((change) => readChange(change)),
