@@ -113,6 +113,23 @@ def test_one_that_is_left_and_joined_in_a_page_has_what_that_page_tells(member: 
     assert member.spaces()[0] == JoinedSpace("r", "Reading", "writer")
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+def test_what_is_told_of_a_space_that_cannot_be_read_yet_is_there_when_it_is_named(
+    member: Replica, script: Script, pages: int
+) -> None:
+    spaces = told(("bad", "Bad", "reader"), ("w", "Writing", "writer"), until="2.1", unreadable=["bad"])
+    again = told(until="2.1", unreadable=["bad"])
+    script.answers = [problem(410, "cursor_lost"), page(spaces={**spaces, "joined": ["w"]}, more=pages > 1)]
+    script.answers += [page(spaces=again)] * (pages - 1)
+    member.pull()
+    assert member.spaces() == [JoinedSpace("w", "Writing", "writer")]
+    script.answers = [page(spaces={"joined": ["bad"], "left": []})]
+    member.pull()
+    assert member.spaces()[0] == JoinedSpace("bad", "Bad", "reader")
+    with pytest.raises(NotAllowed):
+        member.put("t", "b", {"n": 1}, space="bad")
+
+
 def test_a_replica_that_begins_again_is_told_again(member: Replica, script: Script) -> None:
     spaces = told(("w", "Writing", "reader"), ("gone", "Gone", "owner"), until="5.1", joined=["w"])
     script.answers = [problem(410, "cursor_lost"), page(spaces=spaces)]

@@ -198,7 +198,7 @@ export class Replica<S extends object = AnyTables> {
     const written = await this.#device.store.write(async (tx) =>
       enqueue(tx, await plan(tx), this.#device.wall(), this.#device.limits),
     );
-    if (written.length === 0) return [];
+    if (!written[0]) return [];
     this.written = written;
     this.#committed(written.map(({ key }) => key));
     return written.map(({ changeId }) => changeId);

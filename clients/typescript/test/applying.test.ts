@@ -9,15 +9,15 @@ import { MemoryStore } from "../src/store/memory.js";
 import { pack } from "../src/store/outbox.js";
 import { LAYOUT, Store } from "../src/store/store.js";
 import { type Applied, applyPage, beginRestart, eventsOf } from "../src/sync/apply.js";
-import { buildPage, type Page } from "../src/sync/reply.js";
-import { findUnseen, readConflict } from "../src/sync/unseen.js";
+import { buildPage, type Page, readConflict } from "../src/sync/reply.js";
+import { findUnseen } from "../src/sync/unseen.js";
 import { wire } from "./script.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 const NOW = Date.parse(AT);
 
 function page(said: JsonObject, pushed: readonly Packed[] = [], more = false): Page {
-  return buildPage(said, said.changes, "c1", more, pushed);
+  return buildPage(said, pushed, "c1", more);
 }
 
 async function queued(ids: string[], spaces: string[] = []): Promise<[Store, Packed[]]> {

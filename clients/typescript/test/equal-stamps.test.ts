@@ -39,7 +39,7 @@ interface Frame {
 
 /** What a live connection does with a frame. */
 async function take(replica: Replica, { wire, pushed }: Frame): Promise<void> {
-  const page = buildPage(wire, wire.changes ?? [], null, pushed.length > 0, pushed);
+  const page = buildPage(wire, pushed, null, pushed.length > 0);
   await replica["exchange"].parts.device.store.write((tx) => applyPage(tx, page, pushed));
 }
 

@@ -29,7 +29,7 @@ beforeEach(async () => {
 
 /** Applies a frame of a live connection. */
 async function take(frame: JsonObject, pushed: readonly Packed[] = []): Promise<void> {
-  const built = buildPage(frame, frame.changes, pushed.length > 0 ? null : "c", pushed.length > 0, pushed);
+  const built = buildPage(frame, pushed, pushed.length > 0 ? null : "c", pushed.length > 0);
   await replica["exchange"].parts.device.store.write((tx) => applyPage(tx, built, pushed));
 }
 

@@ -4,9 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { Packed } from "../src/data/change.js";
 import { BadReply, type Json, type JsonObject } from "../src/index.js";
 import { blamedIn } from "../src/sync/blamed.js";
-import { buildPage, parseReply, readPage, readProblem } from "../src/sync/reply.js";
+import { buildPage, parseReply, readConflict, readPage, readProblem } from "../src/sync/reply.js";
 import { delay, parseRetryAfter, passes } from "../src/sync/retry.js";
-import { readConflict } from "../src/sync/unseen.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 const PAGE = { serverChanges: [], syncedUntil: "c1" };
@@ -103,7 +102,7 @@ describe("a page", () => {
   });
 
   it("of a frame may have no cursor", () => {
-    expect(buildPage({}, undefined, null, true, [])).toMatchObject({ cursor: null, more: true, changes: [] });
+    expect(buildPage({}, [], null, true)).toMatchObject({ cursor: null, more: true, changes: [] });
   });
 });
 

@@ -59,6 +59,32 @@ describe("names and roles", () => {
     expect((await replica.spaces())[0]).toEqual({ ...READING, role: "writer" });
   });
 
+  it("of a space that cannot be read yet are there when it is named", async () => {
+    const { replica, script } = await member();
+    const both: Told[] = [
+      ["bad", "Bad", "reader"],
+      ["r", "Reading", "reader"],
+    ];
+    const events: unknown[] = [];
+    replica.on((event) => event.kind === "spaces" && events.push(event));
+    script.answers.push(page([], { spaces: told(both, "2.1", { unreadable: ["bad"] }) }));
+    await replica.pull();
+    expect(await replica.spaces()).toEqual([READING, WRITING, UNKNOWN]);
+    expect(events).toEqual([]); // nothing that is listed is otherwise than it was
+    script.answers.push(page(), page([], { spaces: { joined: ["bad"], left: [] } }));
+    await replica.pull();
+    await replica.pull();
+    expect((await replica.spaces())[0]).toEqual({ id: "bad", name: "Bad", role: "reader" });
+    await expect(replica.put("t", "b", { n: 1 }, { space: "bad" })).rejects.toBeInstanceOf(NotAllowed);
+  });
+
+  it("stay where a page names the space again", async () => {
+    const { replica, script } = await member();
+    script.answers.push(page([], { spaces: { joined: ["r"], left: [] } }));
+    await replica.pull();
+    expect((await replica.spaces())[0]).toEqual(READING);
+  });
+
   it("of a space that no page has named are not kept", async () => {
     const { replica, script } = await member();
     script.answers.push(page([], { spaces: told([["elsewhere", "E", "reader"]], "2.1") }));

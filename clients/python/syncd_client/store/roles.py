@@ -16,15 +16,19 @@ def listed(db: sqlite3.Connection) -> list[JoinedSpace]:
     return [JoinedSpace(*row) for row in rows if space_key(row[0]) != PERSONAL]
 
 
-def keep(db: sqlite3.Connection, told: Iterable[JoinedSpace]) -> tuple[JoinedSpace, ...]:
-    """Keeps what the server told of spaces that it has named; returns what is otherwise than it was."""
+def keep(
+    db: sqlite3.Connection, told: Iterable[JoinedSpace], unreadable: Sequence[str] = ()
+) -> tuple[JoinedSpace, ...]:
+    """Keeps what the server told of spaces that it has named, or names when it can read them (`unreadable`); returns
+    what is otherwise than it was of the former."""
     changed: list[JoinedSpace] = []
     for space in told:
         row = db.execute("SELECT name, role FROM roles WHERE space = ?", (space.id,)).fetchone()
         named = db.execute("SELECT 1 FROM spaces WHERE id = ?", (space.id,)).fetchone()
-        if named and row != (space.name, space.role):
+        if (named or space.id in unreadable) and row != (space.name, space.role):
             db.execute("INSERT OR REPLACE INTO roles VALUES (?, ?, ?)", space)
-            changed.append(space)
+            if named:
+                changed.append(space)
     return tuple(changed)
 
 
@@ -33,9 +37,12 @@ def forget(db: sqlite3.Connection, space: str) -> None:
     db.execute("DELETE FROM roles WHERE space = ?", (space,))
 
 
-def forget_others(db: sqlite3.Connection) -> None:
-    """Forgets the spaces that the server does not name any more."""
-    db.execute("DELETE FROM roles WHERE space NOT IN (SELECT id FROM spaces)")
+def forget_others(db: sqlite3.Connection, unreadable: Sequence[str] = ()) -> None:
+    """Forgets the spaces that the server does not name any more, but those that it cannot read for now."""
+    unnamed = db.execute("SELECT space FROM roles WHERE space NOT IN (SELECT id FROM spaces)").fetchall()
+    for (space,) in unnamed:
+        if space not in unreadable:
+            forget(db, space)
 
 
 def check_writer(db: sqlite3.Connection, spaces: Sequence[str]) -> None:

@@ -112,14 +112,14 @@ def _move_on(db: sqlite3.Connection, page: Page) -> bool:
         set_meta(db, "cursor", page.cursor)
     restarted = not page.more and bool(get_meta(db, "restarting", 0))
     if restarted:
-        finish_restart(db)
+        finish_restart(db, page.unreadable)
     clear_trouble(db)
     return restarted
 
 
 def _keep_roles(db: sqlite3.Connection, page: Page) -> SpacesChanged | None:
     """Keeps what a page that was applied says of the user's spaces; None where nothing of them is otherwise."""
-    told = roles.keep(db, page.roles)
+    told = roles.keep(db, page.roles, page.unreadable)
     if page.roles_until is not None:
         set_meta(db, "roles", page.roles_until)
     joined = tuple(space for space in page.joined if space_key(space))
@@ -195,8 +195,8 @@ def begin_restart(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM spaces")
 
 
-def finish_restart(db: sqlite3.Connection) -> None:
+def finish_restart(db: sqlite3.Connection, unreadable: Sequence[str]) -> None:
     """Everything has come again: what did not come is gone from the server, and goes here too."""
     drop_unconfirmed(db, get_meta(db, "round", 0))
-    roles.forget_others(db)
+    roles.forget_others(db, unreadable)
     set_meta(db, "restarting", 0)

@@ -179,7 +179,7 @@ export function readInstant(value: Json | undefined): Instant {
 
 /** An insert of the first generation: every register at updatedAt, else createdAt, else the epoch. */
 function readData(data: JsonObject, writer: string): Registers {
-  const at = instantOr(data.updatedAt, instantOr(data.createdAt, EPOCH));
+  const at = [data.updatedAt, data.createdAt].map(instantOf).find((found) => found) ?? EPOCH;
   return stamped(Object.entries(data), at, writer);
 }
 
@@ -188,11 +188,11 @@ export function stamped(values: Iterable<readonly [string, Json]>, at: Instant, 
   return new Map(Array.from(values, ([field, value]) => [field, { value, at, client }]));
 }
 
-function instantOr(value: Json | undefined, otherwise: Instant): Instant {
+function instantOf(value: Json | undefined): Instant | undefined {
   try {
     return readInstant(value);
   } catch {
-    return otherwise;
+    return undefined;
   }
 }
 
@@ -223,11 +223,11 @@ export function writeChange({ changeId, key, op, registers, confirmed, extra }: 
     table,
     id,
     op,
-    ...(space === PERSONAL ? {} : { spaceId: space }),
-    ...(op === "delete" ? { deletedAt: registers.get(TOMBSTONE)?.at as Instant } : {}),
-    ...(fields.length > 0 ? { fields: Object.fromEntries(fields) } : {}),
+    spaceId: space || undefined,
+    deletedAt: op === "delete" ? registers.get(TOMBSTONE)?.at : undefined,
+    fields: fields[0] && Object.fromEntries(fields),
     ...extra,
-  });
+  } as JsonObject); // which leaves out what is undefined
 }
 
 /** An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises `Wrong`. */

@@ -27,13 +27,12 @@ export function rowOf<F extends object>(record: Held): Row<F> {
   const { space, table, id, view } = record;
   const fields: [string, Json][] = [];
   for (const [field, { value }] of view) if (field !== TOMBSTONE) fields.push([field, value]);
-  const tombstone = view.get(TOMBSTONE)?.value;
-  const deletedAt = tombstone === null || tombstone === undefined ? null : String(tombstone);
+  const deleted = view.get(TOMBSTONE)?.value ?? null;
   return freeze({
     space: space || null,
     table,
     id,
-    deletedAt,
+    deletedAt: deleted === null ? null : String(deleted),
     fields: Object.fromEntries(fields) as Partial<F>,
   });
 }

@@ -5,8 +5,7 @@ import type { Json } from "../data/values.js";
 import { NO_SOCKET } from "../error-codes.js";
 import { pack, unread } from "../store/outbox.js";
 import { applyPage, beginRestart } from "../sync/apply.js";
-import { finderOf } from "../sync/on-demand.js";
-import type { Page } from "../sync/reply.js";
+import { loadFinder } from "../sync/on-demand.js";
 import { announce } from "../sync/session.js";
 import { claim } from "../sync/tokens.js";
 import { sleep, vary, Wakeup } from "../timing.js";
@@ -180,9 +179,8 @@ export class Connection {
   async #take(frame: Frame): Promise<void> {
     switch (frame.kind) {
       case "delivered":
-        return this.#apply(frame.page, []);
       case "answered":
-        return this.#apply(frame.page, frame.pushed);
+        return this.#apply(frame);
       case "authenticated":
         return this.#end.checkUser(frame.user);
       case "unsubscribed":
@@ -191,8 +189,8 @@ export class Connection {
     }
   }
 
-  async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
-    const find = await finderOf(page);
+  async #apply({ page, pushed }: Of<"delivered" | "answered">): Promise<void> {
+    const find = await loadFinder();
     const done = await this.#end.store.write(async (tx) => {
       const applied = await applyPage(tx, page, pushed, this.#session.checked, find);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
@@ -206,12 +204,12 @@ export class Connection {
     switch (frame.kind) {
       case "authenticated":
         return this.#begin(frame);
-      case "answered":
-        this.#attempt = 0;
-        this.#answered.wake();
-        return this.#tellIfLive();
       case "delivered":
-        return this.#tellIfLive();
+      case "answered":
+        if (frame.kind === "answered") this.#attempt = 0;
+        this.#answered.wake();
+        if (this.#session.current) this.#listener.live();
+        return;
       case "refused":
         this.#answered.wake();
         return frame.again ? this.#hold(frame) : undefined;
@@ -232,10 +230,6 @@ export class Connection {
     this.openedAt = performance.now();
     await this.#listener.opened();
     for (const part of [this.#write(), this.#renew(accepted), this.#listen()]) this.#spawn(part);
-  }
-
-  #tellIfLive(): void {
-    if (this.#session.current) this.#listener.live();
   }
 
   async #unsubscribed(frame: Of<"unsubscribed">): Promise<void> {

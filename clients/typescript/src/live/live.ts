@@ -259,7 +259,7 @@ export class Live {
 
   /** The server accepted the token: whatever kept the writes back is over. */
   async #opened(): Promise<void> {
-    if (this.#noted !== null) await noteTrouble(this.#end.store, null);
+    if (this.#noted) await noteTrouble(this.#end.store, null);
     this.#works(liveState("connecting"));
   }
 

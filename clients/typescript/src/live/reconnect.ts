@@ -72,9 +72,9 @@ export function endingOf(error: unknown): Ending {
  */
 export interface Plan {
   readonly pause: number;
-  readonly poll: boolean;
-  readonly silent: boolean;
-  readonly fix: boolean;
+  readonly poll?: boolean;
+  readonly silent?: boolean;
+  readonly fix?: boolean | undefined;
 }
 
 /** Decides when to connect again, over the life of a live sync. `renewable`: the token comes from a function. */
@@ -98,14 +98,14 @@ export class Reconnect {
     }
     const part = 0.5 + chance / 2;
     const pause = this.#policy.refusedInterval * part;
-    const plan: Plan = { pause, poll: false, silent: false, fix: false };
+    const plan: Plan = { pause };
     if (ending.local) return { ...plan, pause: STORE_PAUSE * part };
     if (ending.renew) return this.#refusedToken(plan);
     this.#blocked = ending.opened ? 0 : this.#blocked + 1;
     const poll = ending.blocked || this.#blocked >= this.#policy.blockedAfter;
     if (ending.state === "refused" && !ending.suspect) return { ...plan, poll };
     this.#attempt += 1;
-    return { ...plan, pause: this.#backoff(ending, chance), poll, fix: ending.suspect ?? false };
+    return { ...plan, pause: this.#backoff(ending, chance), poll, fix: ending.suspect };
   }
 
   #refusedToken(plan: Plan): Plan {

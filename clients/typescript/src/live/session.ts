@@ -5,13 +5,13 @@
  * it what it wants next.
  */
 
-import { type Packed, readInstant, spaceKey, textOf, textOr } from "../data/change.js";
+import { objectOf, type Packed, readInstant, spaceKey, textOf, textOr } from "../data/change.js";
 import type { Instant } from "../data/clock.js";
 import type { Presence } from "../data/events.js";
 import { dump, type Json, type JsonObject } from "../data/values.js";
 import { RETRYABLE } from "../error-codes.js";
 import type { Meta } from "../store/store.js";
-import { buildPage, type Page, readWire } from "../sync/reply.js";
+import { buildPage, type Page, parseReply } from "../sync/reply.js";
 import { LONGEST } from "../sync/retry.js";
 import { type Device, LOST, pushHead, withChanges } from "../sync/session.js";
 
@@ -35,8 +35,7 @@ interface RefusedFrame {
  */
 export type Frame =
   | { readonly kind: "authenticated"; readonly user: string; readonly serverTime: Instant | null }
-  | { readonly kind: "delivered"; readonly page: Page }
-  | { readonly kind: "answered"; readonly page: Page; readonly pushed: readonly Packed[] }
+  | { readonly kind: "delivered" | "answered"; readonly page: Page; readonly pushed: readonly Packed[] }
   | ({ readonly kind: "refused" } & RefusedFrame)
   | ({ readonly kind: "unsubscribed"; readonly lost: boolean } & RefusedFrame)
   | { readonly kind: "complaint"; readonly code: string; readonly detail: string }
@@ -47,7 +46,7 @@ const NOISE: Frame = { kind: "noise" };
 
 /** What a frame means. `trustCursor`: a push's answer may move the cursor. Raises BadReply. */
 export function readFrame(text: string, app: string, awaiting: Awaited | null, trustCursor: boolean): Frame {
-  const wire = readWire(text);
+  const wire = objectOf(parseReply(text));
   switch (wire.type) {
     case "auth-ok": {
       const serverTime = wire.serverTime === undefined ? null : readInstant(wire.serverTime);
@@ -55,10 +54,7 @@ export function readFrame(text: string, app: string, awaiting: Awaited | null, t
     }
     case "changes":
       if ((wire.appId ?? app) !== app) return NOISE;
-      return {
-        kind: "delivered",
-        page: buildPage(wire, wire.changes, textOf(wire.syncedUntil), wire.hasMore === true, []),
-      };
+      return { kind: "delivered", page: buildPage(wire, []), pushed: [] };
     case "push-result":
       return awaiting?.request === wire.requestId
         ? readAnswer(wire, awaiting as Awaited, trustCursor)
@@ -74,7 +70,7 @@ export function readFrame(text: string, app: string, awaiting: Awaited | null, t
 
 function readAnswer(wire: JsonObject, { pushed }: Awaited, trustCursor: boolean): Frame {
   const cursor = trustCursor && typeof wire.syncedUntil === "string" ? wire.syncedUntil : null;
-  return { kind: "answered", page: buildPage(wire, [], cursor, true, pushed), pushed };
+  return { kind: "answered", page: buildPage(wire, pushed, cursor, true), pushed };
 }
 
 function readPresence(wire: JsonObject): Presence {
@@ -95,8 +91,8 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Fra
   if ((wire.requestId ?? null) !== null) {
     return wire.requestId === awaiting?.request ? { kind: "refused", ...refusal } : NOISE;
   }
-  if (LOST.includes(code)) return { kind: "unsubscribed", lost: true, ...refusal, again: false };
-  if (wire.appId === app) return { kind: "unsubscribed", lost: false, ...refusal };
+  const lost = LOST.includes(code);
+  if (lost || wire.appId === app) return { kind: "unsubscribed", lost, ...refusal };
   return { kind: "complaint", code, detail: refusal.detail };
 }
 

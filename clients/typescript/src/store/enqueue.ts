@@ -82,7 +82,7 @@ export async function enqueue(
 
 async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void> {
   for (const space of new Set(keys.map(([space]) => space)))
-    if (space && (await tx.get("spaces", [space]))?.role === "reader")
+    if ((await tx.get("spaces", [space]))?.role === "reader")
       throw new NotAllowed(`a reader of ${space}.`, "not_a_writer");
 }
 
@@ -146,10 +146,8 @@ function bytesOf(text: string): number {
 export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
   for (const { changeId, key, batch, body } of queued) {
     const [space, table, id] = key;
-    const position = ++tx.meta.position;
-    const size = bytesOf(body);
     tx.put("outbox", {
-      position,
+      position: ++tx.meta.position,
       changeId,
       batch,
       space,
@@ -157,7 +155,7 @@ export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
       id,
       state: "pending",
       body,
-      size,
+      size: bytesOf(body),
       code: null,
       detail: null,
     });

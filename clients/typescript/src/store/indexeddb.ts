@@ -183,7 +183,7 @@ class IndexedDbTransaction implements RowTransaction {
   }
 
   async among(keys: readonly Key[]): Promise<RecordRow[]> {
-    if (keys.length === 0) return [];
+    if (!keys[0]) return [];
     const store = this.#transaction.objectStore("records");
     // Sorted as IndexedDB sorts texts. Every key lies between the least and the greatest parts.
     const parts = [0, 1, 2].map((place) => keys.map((key) => key[place]).sort());

@@ -128,7 +128,7 @@ export async function acknowledge(
     if (row && (await present(tx, row))) tx.put("outbox", { ...row, state: "acked" });
     else if (row) tx.delete("outbox", [row.position]);
   }
-  if (more && changeIds.length === 0) return [];
+  if (more && !changeIds[0]) return [];
   const rows = await tx.all("outbox", ["acked"], "state");
   if (!more) for (const row of rows) tx.delete("outbox", [row.position]);
   return rows.map(keyOf);

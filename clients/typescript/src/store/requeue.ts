@@ -17,7 +17,7 @@ export interface Requeue {
 }
 
 /** A refused or set-aside change with the rest of its batch. Raises NoSuchChange. */
-async function stopped(tx: Transaction, changeId: string, alone: boolean): Promise<OutboxRow[]> {
+async function stopped(tx: Transaction, changeId: string, alone?: boolean): Promise<OutboxRow[]> {
   const row = await find(tx, changeId);
   if (row === undefined || row.state === "pending") throw new NoSuchChange(changeId);
   return alone ? [row] : tx.all("outbox", [row.batch], "batch");
@@ -41,15 +41,18 @@ export async function requeue(
   tx: Transaction,
   changeId: string,
   wall: number,
-  { fields, space = null, alone = false }: Requeue,
+  { fields, space, alone }: Requeue,
 ): Promise<{ changeId: string; keys: Key[] }> {
   const rows = await stopped(tx, changeId, alone);
   const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
   const edits = fields ? checkFields(fields, target) : new Map<string, Json>();
   const queued: ReadyChange[] = [];
+  let own = "";
   for (const row of rows) {
     const fresh = newId(wall);
-    const edited = row.changeId === changeId ? edits : new Map<string, Json>();
+    const named = row.changeId === changeId;
+    if (named) own = fresh;
+    const edited = named ? edits : new Map<string, Json>();
     const key: Key = [space ?? row.space, row.table, row.id];
     const { view } = pick(await load(tx, [key]), key);
     const at = stampOver(tx, view, edited.keys(), wall);
@@ -60,5 +63,5 @@ export async function requeue(
   insert(tx, queued);
   const keys = [...rows.map(keyOf), ...queued.map(({ key }) => key)];
   await resettle(tx, keys);
-  return { changeId: queued[rows.findIndex((row) => row.changeId === changeId)]?.changeId ?? "", keys };
+  return { changeId: own, keys };
 }

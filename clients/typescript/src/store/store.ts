@@ -67,6 +67,8 @@ export interface Meta {
   cursor: string;
   /** Up to where the server has told the names and roles of spaces. */
   roles: string;
+  /** What it told of spaces that it could not read then, and so has not named. */
+  told?: readonly { readonly id: string; readonly name: string; readonly role: string }[] | undefined;
   round: number;
   restarting: boolean;
   trouble: Trouble | null;

@@ -34,18 +34,20 @@ export interface Applied {
  * again under its old name is left and joined at once.
  *
  * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
- * about the acknowledged changes too, of which `checked` were named when this page was asked for. `find`: as `finderOf`.
+ * about the acknowledged changes too, of which `checked` were named when this page was asked for. `find`: as `loadFinder`.
  */
 export async function applyPage(
   tx: Transaction,
   page: Page,
   pushed: readonly Packed[],
   checked = tx.meta.acked ?? [],
-  find?: FindConflicts,
+  find?: FindConflicts | null,
 ): Promise<Applied> {
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
-  const found = await find?.(tx, page, pushed);
+  const found = { conflicts: page.conflicts, ...(await find?.(tx, page, pushed)) };
+  for (const conflict of found.conflicts)
+    tx.put("conflicts", { number: ++tx.meta.number, space: conflict.space ?? "", conflict });
   const confirmed = await confirm(tx, page.results, pushed, client);
   // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
   // and of a space that is still to be read, all comes that is true of it
@@ -168,7 +170,7 @@ function refusals(results: readonly Result[]): Map<string, Refusal> {
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
   const gone: Key[] = [];
   for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
-  for (const id of page.joined) tx.put("spaces", { id });
+  for (const id of page.joined) tx.put("spaces", { ...(await tx.get("spaces", [id])), id });
   return gone;
 }
 

@@ -1,12 +1,14 @@
-/** What is loaded when an answer of the server needs it. */
+/** What is loaded with the first answer of the server. */
 
-import type { Page } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
 /**
- * What finds conflicts in an answer that may have some; none where it cannot be had: a browser may not try again until the
- * page is loaded again, and a sync has to go on.
+ * What finds conflicts in an answer, and keeps what it tells of spaces; null where it cannot be had: a browser may not try
+ * again until the page is loaded again, and a sync has to go on. So what comes once must not need it.
  */
-export async function finderOf({ wire }: Page): Promise<FindConflicts | undefined> {
-  return wire.unseen ? (await import("./unseen.js").catch(() => undefined))?.findUnseen : undefined;
+export function loadFinder(): Promise<FindConflicts | null> {
+  return import("./unseen.js").then(
+    ({ findUnseen }) => findUnseen,
+    () => null,
+  );
 }

@@ -2,6 +2,7 @@
 
 import {
   type Change,
+  type Conflict,
   listOf,
   objectOf,
   oneOf,
@@ -9,6 +10,7 @@ import {
   type Refusal,
   readChange,
   readInstant,
+  spaceKey,
   textOf,
   textOr,
 } from "../data/change.js";
@@ -34,6 +36,7 @@ export interface Page {
   readonly left: readonly string[];
   readonly unreadable: readonly string[];
   readonly results: readonly Result[];
+  readonly conflicts: readonly Conflict[];
   readonly wire: JsonObject;
 }
 
@@ -45,8 +48,8 @@ export interface Problem extends Refusal {
 
 /** Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply. */
 export function readPage(body: string, pushed: readonly Packed[]): Page {
-  const wire = readWire(spelled(body));
-  return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
+  const wire = objectOf(parseReply(spelled(body)));
+  return buildPage(wire, pushed);
 }
 
 /**
@@ -65,15 +68,6 @@ export function spelled(page: string): string {
   });
 }
 
-/** An object, and whether it may tell of conflicts or spaces, or they be found in it, or erased by it (`unseen`). Raises BadReply. */
-export function readWire(body: string): JsonObject {
-  const unseen =
-    /base"|overwrote|erased|rolesUntil|"(conflicts|joined|left)":\[[^\]]|"deletedAt":(\{[^}]*"value":)?"/.test(
-      body,
-    );
-  return { ...objectOf(parseReply(body)), unseen };
-}
-
 /** Parses what should be JSON. Raises BadReply. */
 export function parseReply(body: string): Json {
   try {
@@ -83,13 +77,12 @@ export function parseReply(body: string): Json {
   }
 }
 
-/** A page of an answer or a frame; `changes` are the wire's. Raises BadReply. */
+/** A page of an answer or a frame. Raises BadReply. */
 export function buildPage(
   wire: JsonObject,
-  changes: Json | undefined,
-  cursor: string | null,
-  more: boolean,
   pushed: readonly Packed[],
+  cursor: string | null = textOf(wire.syncedUntil),
+  more = wire.hasMore === true,
 ): Page {
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);
@@ -97,13 +90,14 @@ export function buildPage(
     throw new BadReply("another result.");
   }
   return {
-    changes: listOf(changes).map((change) => readChange(change)),
+    changes: listOf(wire.serverChanges ?? wire.changes).map((change) => readChange(change)),
     cursor,
     more,
     joined: listOf(spaces.joined).map(textOf),
     left: listOf(spaces.left).map(textOf),
     unreadable: listOf(spaces.unreadable).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
+    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
     wire,
   };
 }
@@ -120,6 +114,14 @@ function readResult(wire: JsonObject, { changeId }: Packed): Result {
     detail: textOr(wire.detail, ""),
     field: textOr(wire.field, "") || null,
   };
+}
+
+/** A conflict as the wire has it. Raises BadReply. */
+export function readConflict({ spaceId, ...said }: JsonObject): Conflict {
+  textOf(said.table);
+  textOf(said.id);
+  const conflict = { kind: "lost", mine: said.clientValue, theirs: said.serverValue, ...said };
+  return { ...(conflict as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
 }
 
 /** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */

@@ -14,10 +14,11 @@ import { pack, reject } from "../store/outbox.js";
 import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
 import { type Applied, applyPage, beginRestart, eventsOf } from "./apply.js";
 import { blamedIn } from "./blamed.js";
-import { finderOf } from "./on-demand.js";
+import { loadFinder } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
+import type { FindConflicts } from "./unseen.js";
 
 export type Scope = "both" | "push" | "pull";
 
@@ -144,6 +145,8 @@ export class Session {
   #copied = false;
   #incarnations: readonly string[] | undefined;
   #caughtUp: boolean;
+  /** Null where it cannot be loaded: names and roles would be told again and again. */
+  #find: FindConflicts | null | undefined;
   /** Writes that are queued after the sync began are left to the next one. */
   #last: number | null = null;
 
@@ -180,11 +183,11 @@ export class Session {
     const { limits, paces, client } = this.#device;
     const params = new URLSearchParams({
       since: cursor,
-      roles,
       first: limits.first ?? "",
       limit: `${paces.pull.size}`,
       words: "1",
     });
+    if (this.#find !== null) params.append("roles", roles);
     for (const id of acked) params.append("pushed", id);
     if (acked[0]) params.append("clientId", client());
     const path = `${this.#path}/pull?${params}`;
@@ -251,8 +254,10 @@ export class Session {
     try {
       const page = readPage(body, sent.pushed);
       this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
-      const find = await finderOf(page);
-      const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, undefined, find));
+      this.#find = await loadFinder();
+      const done = await this.#device.store.write((tx) =>
+        applyPage(tx, page, sent.pushed, undefined, this.#find),
+      );
       this.#attempt = 0;
       this.#renewed = false;
       this.#caughtUp = this.#scope === "push" || !page.more;
@@ -284,8 +289,8 @@ export class Session {
   async #retry(error: SyncdError, wanted: number | null): Promise<void> {
     this.#attempt += 1;
     const pause = delay(this.#policy, this.#attempt, wanted, Math.random());
-    if (pause === null) await this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
-    else this.#steps.push({ kind: "wait", pause });
+    if (pause === null) return this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
+    this.#steps.push({ kind: "wait", pause });
   }
 
   /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */

@@ -1,20 +1,6 @@
-/**
- * Writes over what their writer had not seen: conflicts that an answer tells of, or that are found in it. A module of its
- * own, which is loaded when an answer may have some.
- */
+/** Writes over what their writer had not seen, found in an answer; and what it tells of spaces. A module of its own, loaded with the first answer. */
 
-import {
-  type Change,
-  type Conflict,
-  keyText,
-  listOf,
-  objectOf,
-  type Packed,
-  readChange,
-  spaceKey,
-  textOf,
-  textOr,
-} from "../data/change.js";
+import { type Change, type Conflict, keyText, type Packed, readChange, textOr } from "../data/change.js";
 import { latest } from "../data/clock.js";
 import type { SpacesChanged } from "../data/events.js";
 import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
@@ -26,8 +12,8 @@ import type { Page } from "./reply.js";
 import { keepRoles } from "./roles.js";
 
 /**
- * The conflicts that are found in an answer, before its changes are applied; those of records that it erases are forgotten. And
- * what it says of the user's spaces, where it says something.
+ * The conflicts that an answer tells of and those that are found in it, before its changes are applied; but those of records
+ * that it erases are forgotten. And what it says of the user's spaces, where it says something.
  */
 export type FindConflicts = (
   tx: Transaction,
@@ -37,6 +23,20 @@ export type FindConflicts = (
 
 export const findUnseen: FindConflicts = async (tx, page, pushed) => {
   const erased = await forgetErased(tx, page);
+  const found = mayHaveSome(page, tx.meta.client) ? await findIn(tx, page, pushed) : [];
+  const conflicts = [...page.conflicts, ...found].filter((conflict) => !erased.has(keyOf(conflict)));
+  return { conflicts, spaces: await keepRoles(tx, page) };
+};
+
+/** Whether conflicts may be found: records are read for that. */
+function mayHaveSome(page: Page, client: string): boolean {
+  return (
+    page.results.some((_, place) => overwrittenBy(page, place)[0]) ||
+    page.changes.some((change, place) => deletionIn(change, client) || basesIn(page, place).size > 0)
+  );
+}
+
+async function findIn(tx: Transaction, page: Page, pushed: readonly Packed[]): Promise<Conflict[]> {
   const own = pushed.map(({ body }) => readChange(parse(body), tx.meta.client));
   const found = new Found(tx.meta.client);
   const records = await load(
@@ -55,25 +55,7 @@ export const findUnseen: FindConflicts = async (tx, page, pushed) => {
     found.arrived(change, basesIn(page, place), record, edits.get(change) ?? []);
     record.confirm(change.registers, tx.meta.round, change.whole);
   }
-  const told = listOf(page.wire.conflicts ?? []).map((conflict) => readConflict(objectOf(conflict)));
-  const conflicts = [...told, ...found.conflicts.filter((conflict) => !erased.has(keyOf(conflict)))];
-  keepConflicts(tx, conflicts);
-  return { conflicts, spaces: await keepRoles(tx, page) };
-};
-
-/** A conflict as the wire has it. Raises BadReply. */
-export function readConflict({ spaceId, ...said }: JsonObject): Conflict {
-  textOf(said.table);
-  textOf(said.id);
-  const conflict = { kind: "lost", mine: said.clientValue, theirs: said.serverValue, ...said };
-  return { ...(conflict as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
-}
-
-function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
-  for (const conflict of conflicts) {
-    tx.meta.number += 1;
-    tx.put("conflicts", { number: tx.meta.number, space: conflict.space ?? "", conflict });
-  }
+  return found.conflicts;
 }
 
 function keyOf({ space, table, id }: Conflict): string {

@@ -1,0 +1,51 @@
+/** A page whose application was deployed anew: what is loaded on demand is gone from the server. */
+
+import { describe, expect, it, vi } from "vitest";
+import { AT, page, results, scripted } from "./script.js";
+
+vi.mock("../src/sync/unseen.js", () => {
+  throw new Error("the chunk is gone");
+});
+
+const lost = {
+  table: "t",
+  id: "a",
+  field: "n",
+  clientValue: 1,
+  clientTimestamp: AT,
+  serverValue: 2,
+  serverTimestamp: AT,
+};
+
+describe("where what finds conflicts cannot be loaded", () => {
+  it("a conflict that an answer tells of is kept", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => ({ ...results(body, "superseded"), conflicts: [lost] }));
+    const { conflicts } = await replica.push();
+    expect(await replica.pending()).toEqual([]);
+    expect(await replica.conflicts()).toMatchObject([{ kind: "lost", mine: 1, theirs: 2, space: null }]);
+    expect(conflicts).toEqual(await replica.conflicts());
+  });
+
+  it("a sync ends, however many spaces there are, and asks again the next time", async () => {
+    const { replica, script } = await scripted();
+    const told = {
+      joined: ["s"],
+      left: [],
+      roles: [{ id: "s", name: "S", role: "reader" }],
+      rolesUntil: "1.1",
+    };
+    const answer = (): object => {
+      const asks = script.asked.at(-1)?.url.searchParams.has("roles") ?? false;
+      if (script.asked.length > 9) throw new Error("without end");
+      return page([], asks ? { spaces: told, hasMore: true } : {});
+    };
+    for (let n = 0; n < 20; n++) script.answers.push(answer as never);
+    await replica.sync();
+    expect(script.asked.map(({ url }) => url.searchParams.get("roles"))).toEqual(["", null]);
+    await replica.sync();
+    expect(script.asked.at(2)?.url.searchParams.get("roles")).toBe("");
+    expect(await replica.spaces()).toEqual([{ id: "s", name: null, role: null }]);
+  });
+});
