@@ -8,12 +8,12 @@ import re
 # A word has no control characters, so that in which order words are put is all the same.
 _SAID = re.compile(rb"([\x00-\x1f])=([^\x00-\x1f]*)\1")
 _SIGNS = bytes(sign for sign in range(32) if sign not in b"\t\n\r")
-_TIMES, _MORE = 64, 1_000_000  # a page of a server stands for some three times itself, and for ten at most
+_TIMES, _MORE = 256, 1_000_000  # a server's page stands for three times itself, and for 121 with the longest names
 
 
 def spelled(page: bytes) -> bytes:
     """The JSON that a page stands for; one without words is JSON. A sign that stands for nothing stays, which no JSON
-    has, and so do all those of a page that stands for more than 64 times itself and a megabyte."""
+    has, and so do all those of a page that stands for more than 256 times itself and a megabyte."""
     signs = len(page) - len(page.translate(None, _SIGNS))
     if not signs:
         return page

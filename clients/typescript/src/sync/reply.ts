@@ -59,7 +59,7 @@ export function readPage(body: string, pushed: readonly Packed[]): Page {
  */
 export function spelled(page: string): string {
   const words: { [sign: string]: string } = {};
-  let room = 64 * page.length + 1e6;
+  let room = 256 * page.length + 1e6;
   return page.replace(/([^ -\uffff])(?:=([ -\uffff]*)\1)?/g, (all, sign: string, word?: string) => {
     const put = word ?? words[sign] ?? all;
     words[sign] = put;
