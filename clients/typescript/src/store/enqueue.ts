@@ -83,7 +83,7 @@ export async function enqueue(
 async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void> {
   for (const space of new Set(keys.map(([space]) => space)))
     if ((await tx.get("spaces", [space]))?.role === "reader")
-      throw new NotAllowed(`a reader of ${space}.`, "not_a_writer");
+      throw new NotAllowed(`reader of ${space}.`, "not_a_writer");
 }
 
 /**
