@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from tools import shape
@@ -19,6 +20,19 @@ def test_files_are_short() -> None:
             if lines > most:
                 lengths[name] = lines
     assert lengths == {}
+
+
+def test_each_process_collects_the_same_tests() -> None:
+    """A part of the suite is run by several, which compare what they collected: nothing drawn is in a test's name."""
+    drawn = []
+    for folder in ("tests", "clients/python/tests"):
+        for path in (ROOT / folder).rglob("test_*.py"):
+            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    said = " ".join(map(ast.unparse, function.decorator_list))
+                    if any(f"{module}." in said for module in ("random", "secrets", "uuid", "time")):
+                        drawn.append(f"{path.relative_to(ROOT)}::{function.name}")
+    assert drawn == []
 
 
 def test_functions_are_short_no_name_means_two_things_and_nothing_goes_in_circles() -> None:
