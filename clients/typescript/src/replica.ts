@@ -365,7 +365,7 @@ export class Replica<S extends object = AnyTables> {
    * others follow. Raises NotConnected, and SyncBusy when it is live already.
    */
   live({ policy, verify = {} }: LiveOptions = {}): Live {
-    if ((this.#live?.state.name ?? "closed") !== "closed") throw new SyncBusy("it is live.");
+    if ((this.#live?.state.name ?? "closed") !== "closed") throw new SyncBusy("it is live already.");
     const closing = new AbortController();
     const { signal } = closing;
     const endpoint = endpointOf(this.exchange, policy, this.#options.webSocket);

@@ -45,7 +45,7 @@ export async function freshToken(
   const fresh = typeof given === "string" ? given.trim() : "";
   if (fresh === "") throw new NotAllowed("no token.", "no_token");
   if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
-  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header carries it.", "bad_token");
+  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header.", "bad_token");
   const user = claim(fresh, "sub");
   if (typeof user === "string") await checkUser(user);
   return fresh;
