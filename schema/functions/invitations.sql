@@ -29,15 +29,14 @@ RETURNS TABLE (user_id text, role text, joined_us bigint, invited_by text, invit
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    v        record;
+    v_space  integer := syncd.sync_owned_space(p_space, true);
     v_member record;
     v_asked  boolean;
 BEGIN
-    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
     SELECT m.user_no, m.role, m.added_by INTO v_member FROM syncd.sync_memberships m JOIN syncd.sync_names n ON n.name_no = m.user_no
-    WHERE m.space_no = v.space_no AND n.name = p_user;
+    WHERE m.space_no = v_space AND n.name = p_user;
     v_asked := p_ask AND EXISTS (SELECT FROM syncd.sync_invitations i JOIN syncd.sync_names n ON n.name_no = i.user_no
-                                 WHERE i.space_no = v.space_no AND n.name = p_user);
+                                 WHERE i.space_no = v_space AND n.name = p_user);
     IF v_member.user_no IS NOT NULL THEN
         IF p_role = 'owner' AND v_member.role <> 'owner' AND v_member.added_by IS NULL
            AND (SELECT o.owned FROM syncd.sync_spaces_of(v_member.user_no) o) >= (p_bounds ->> 'owned')::bigint THEN
@@ -46,13 +45,13 @@ BEGIN
         PERFORM syncd.sync_member_put(p_space, p_user, p_role);
     ELSIF v_asked THEN
         UPDATE syncd.sync_invitations i SET role = p_role FROM syncd.sync_names n
-        WHERE i.space_no = v.space_no AND n.name_no = i.user_no AND n.name = p_user;
+        WHERE i.space_no = v_space AND n.name_no = i.user_no AND n.name = p_user;
     ELSE
         PERFORM syncd.sync_must_spend(syncd.sync_user(), 'members', p_bounds, 1);
         -- One from before nobody had to be asked any more.
         DELETE FROM syncd.sync_invitations i USING syncd.sync_names n
-        WHERE i.space_no = v.space_no AND n.name_no = i.user_no AND n.name = p_user;
-        IF NOT syncd.sync_join(v.space_no, p_user, p_role, p_ask, p_bounds, NULL) THEN
+        WHERE i.space_no = v_space AND n.name_no = i.user_no AND n.name = p_user;
+        IF NOT syncd.sync_join(v_space, p_user, p_role, p_ask, p_bounds, NULL) THEN
             RAISE EXCEPTION 'member_refused' USING ERRCODE = 'SY010';
         END IF;
     END IF;

@@ -115,14 +115,9 @@ BEGIN
         IF f.rows = 0 THEN
             RETURN 0;
         ELSIF f.size >= v_bytes OR f.packed THEN
-            SELECT s.seq INTO v_last FROM (
+            SELECT max(s.seq) FILTER (WHERE s.total >= v_bytes), max(s.total) INTO v_last, f.size FROM (  -- unpacked it may still fit
                 SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total FROM syncd.sync_records r
-                WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= f.seq AND r.seq < v_above) s
-            WHERE s.total >= v_bytes ORDER BY s.seq DESC LIMIT 1;
-            IF v_last IS NULL THEN  -- unpacked it still fits
-                f.size := (SELECT sum(syncd.sync_record_size(r.registers)) FROM syncd.sync_records r
-                           WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= f.seq AND r.seq < v_above);
-            END IF;
+                WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= f.seq AND r.seq < v_above) s;
         END IF;
         v_rows := v_rows - f.rows; v_bytes := v_bytes - f.size; v_above := f.seq;
         v_last := CASE WHEN v_last IS NULL AND v_rows <= 0 THEN f.seq ELSE v_last END;

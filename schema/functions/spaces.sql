@@ -93,16 +93,14 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_space_rename(p_space text, p_name text, p_bounds jsonb) RETURNS SETOF syncd.sync_space
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v     record;
-    v_was text;
+    v_space integer := syncd.sync_owned_space(p_space, true);
+    v_was   text := (SELECT s.name FROM syncd.sync_spaces s WHERE s.space_no = v_space);
 BEGIN
-    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
-    SELECT s.name INTO v_was FROM syncd.sync_spaces s WHERE s.space_no = v.space_no;
     IF v_was <> p_name THEN
         PERFORM syncd.sync_must_spend(syncd.sync_user(), 'renamed', p_bounds, 1);
-        UPDATE syncd.sync_spaces s SET name = p_name WHERE s.space_no = v.space_no;
-        PERFORM syncd.sync_note_name(v.space_no);
-        PERFORM syncd.sync_audit_note('renamed', v.space_no);  -- not what it was called: a text that a user gave outlives them there
+        UPDATE syncd.sync_spaces s SET name = p_name WHERE s.space_no = v_space;
+        PERFORM syncd.sync_note_name(v_space);
+        PERFORM syncd.sync_audit_note('renamed', v_space);  -- not what it was called: a text that a user gave outlives them there
     END IF;
     RETURN QUERY SELECT l.* FROM syncd.sync_space_list(p_space) l;
 END $$;
@@ -164,18 +162,16 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_member_put(p_space text, p_user text, p_role text) RETURNS syncd.sync_member
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v        record;
-    v_member integer;
+    v_space  integer := syncd.sync_owned_space(p_space, true);
+    v_member integer := (syncd.sync_names_known(ARRAY[p_user]))[1];
     v_joined timestamptz;
 BEGIN
-    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
-    v_member := (syncd.sync_names_known(ARRAY[p_user]))[1];
     IF p_role <> 'owner' AND EXISTS (SELECT FROM syncd.sync_memberships m
-            WHERE m.space_no = v.space_no AND m.user_no = v_member AND m.role = 'owner') THEN
-        PERFORM syncd.sync_keep_owner(v.space_no, v_member);
-        DELETE FROM syncd.sync_links l WHERE l.space_no = v.space_no AND l.made_by = v_member;
+            WHERE m.space_no = v_space AND m.user_no = v_member AND m.role = 'owner') THEN
+        PERFORM syncd.sync_keep_owner(v_space, v_member);
+        DELETE FROM syncd.sync_links l WHERE l.space_no = v_space AND l.made_by = v_member;
     END IF;
-    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (coalesce(v_member, syncd.sync_name(p_user)), v.space_no, p_role)
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (coalesce(v_member, syncd.sync_name(p_user)), v_space, p_role)
     ON CONFLICT (user_no, space_no) DO UPDATE SET role = EXCLUDED.role RETURNING joined_at INTO v_joined;
     RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
 END $$;

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import ssl
-from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
 
 from syncd.core.unlogged import unlogged
+from syncd.service.http_client import trusted
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Seconds for all of an attempt, and how much of an answer is read.
@@ -90,12 +89,6 @@ async def deliver(url: str, headers: dict[str, str], body: bytes, *, private: bo
         return Delivery(False, False, f"no connection: {type(why).__name__}")
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The authorities that the system believes, read once."""
-    return ssl.create_default_context()
-
-
 async def _post(url: str, headers: dict[str, str], body: bytes, private: bool) -> Delivery:
     check_url(url, private)
     parts = urlsplit(url)
@@ -109,7 +102,7 @@ async def _post(url: str, headers: dict[str, str], body: bytes, private: bool) -
     # Neither a proxy nor a password of this machine's; a redirection is an answer like any other.
     timeout = httpx2.Timeout(WITHIN, connect=CONNECT_WITHIN)
     async with (
-        httpx2.AsyncClient(verify=_trusted(), trust_env=False, follow_redirects=False, timeout=timeout) as client,
+        httpx2.AsyncClient(verify=trusted(), trust_env=False, follow_redirects=False, timeout=timeout) as client,
         client.stream("POST", target, content=body, headers=named, extensions=extensions) as answer,
     ):
         size = 0

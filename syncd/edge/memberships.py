@@ -19,8 +19,8 @@ import structlog
 from syncd.core.errors import MembershipsUnavailable
 from syncd.core.ids import fault_in_id
 from syncd.core.unlogged import unlogged
-from syncd.edge.http_client import SERVICE_TIMEOUT, http_client
 from syncd.edge.tokens import ROLES, spaces_in
+from syncd.service.http_client import SERVICE_TIMEOUT, http_client
 
 log = structlog.get_logger("syncd.memberships")
 

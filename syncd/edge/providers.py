@@ -19,7 +19,7 @@ import structlog
 from syncd.core.errors import KeysUnavailable, Unauthorized
 from syncd.core.issuers import is_private_or_tls
 from syncd.core.unlogged import unlogged
-from syncd.edge.http_client import SERVICE_TIMEOUT, http_client, trusted
+from syncd.service.http_client import SERVICE_TIMEOUT, http_client, trusted
 
 log = structlog.get_logger("syncd.tokens")
 

@@ -133,7 +133,7 @@ class Space(msgspec.Struct, omit_defaults=True):
     removed: list[Removed] = []
     owners: list[str] = []
 
-    def of(self, owner: str) -> Space:
+    def brought_back_by(self, owner: str) -> Space:
         """As its owner may bring it back: whom no owner could add (protocol P380) is no member."""
         members = [one for one in self.members if one.userId == owner or not fault_in_user(one.userId)]
         return msgspec.structs.replace(self, members=members)

@@ -50,23 +50,14 @@ def _proposed(feed: ReplayFeed, row: ReplayChange, before: Seen) -> ProposedChan
     written = max((parse_instant(register["at"]) for register in registers.values()), default=0)
     actor = None if row.actor is None else msgspec.json.decode(row.actor)
     return ProposedChange(
-        feed.app,
-        row.table_name,
-        row.record_id,
-        feed.space_id,
-        op,
-        fields,
-        row.change_id,
-        actor,
-        row.origin,
-        back,
+        feed.app, row.table_name, row.record_id, feed.space_id, op, fields, row.change_id, actor, row.origin, back,
         moment_of(written),
-    )
+    )  # fmt: skip
 
 
 async def _said(
     change: ProposedChange, before: Seen, schemas: Tables, rules: Rules, principal: Principal
-) -> Verdict | None:  # fmt: skip
+) -> Verdict | None:
     schema = schemas.get((change.app, change.table))
     if schema is not None and (faults := new_faults(schema, change, before)):
         return refusal_of(faults)

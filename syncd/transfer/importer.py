@@ -351,7 +351,7 @@ class Importer:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
         report.spaces = {"created": [], "missing": []}
         for space in spaces:
-            said = msgspec.json.encode(space.of(caller.user)).decode()
+            said = msgspec.json.encode(space.brought_back_by(caller.user)).decode()
             outcome = await self._put_back_one(caller, said)
             if outcome != "there":
                 report.spaces["created" if outcome == "created" else "missing"].append(space.id)

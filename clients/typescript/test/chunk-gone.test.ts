@@ -1,27 +1,17 @@
 /** A page whose application was deployed anew: what is loaded on demand is gone from the server. */
 
 import { describe, expect, it, vi } from "vitest";
-import { AT, page, results, scripted } from "./script.js";
+import { LOST, page, results, scripted } from "./script.js";
 
 vi.mock("../src/sync/unseen.js", () => {
   throw new Error("the chunk is gone");
 });
 
-const lost = {
-  table: "t",
-  id: "a",
-  field: "n",
-  clientValue: 1,
-  clientTimestamp: AT,
-  serverValue: 2,
-  serverTimestamp: AT,
-};
-
 describe("where what finds conflicts cannot be loaded", () => {
   it("a conflict that an answer tells of is kept", async () => {
     const { replica, script } = await scripted();
     await replica.put("t", "a", { n: 1 });
-    script.answers.push((body) => ({ ...results(body, "superseded"), conflicts: [lost] }));
+    script.answers.push((body) => ({ ...results(body, "superseded"), conflicts: [LOST] }));
     const { conflicts } = await replica.push();
     expect(await replica.pending()).toEqual([]);
     expect(await replica.conflicts()).toMatchObject([{ kind: "lost", mine: 1, theirs: 2, space: null }]);

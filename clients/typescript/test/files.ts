@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MakeStore, ReplicaOptions } from "../src/index.js";
 import { expoSqlite, nodeSqlite, type SqliteOptions, type SqliteStores } from "../src/sqlite/index.js";
+import type { RecordRow } from "../src/store/store.js";
 import { sqlite } from "./node-sqlite.js";
 
 const folders: string[] = [];
@@ -20,6 +21,15 @@ export function newFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "syncd-files-"));
   folders.push(folder);
   return folder;
+}
+
+/** A store of these tests needs nothing to be done when it is opened. */
+export const prepare = async (): Promise<void> => undefined;
+
+/** A row of a record with one field. */
+export function record(id: string, value: string): RecordRow {
+  const view = new Map([["n", { value, at: "2026-01-01T10:00:00.000000Z", client: "me" }]]);
+  return { space: "", table: "t", id, deleted: false, round: 0, view, base: null };
 }
 
 /** The stores of this kind whose files lie in a folder. */

@@ -87,6 +87,17 @@ export class Script {
 
 /** An instant of long ago. */
 export const AT = "2026-01-01T10:00:00.000000Z";
+/** A conflict of a record of the personal space, as an answer tells of it. */
+export const LOST = {
+  table: "t",
+  id: "a",
+  field: "n",
+  clientValue: 1,
+  clientTimestamp: AT,
+  serverValue: 2,
+  serverTimestamp: AT,
+};
+
 /** Retries that nobody has to wait for. */
 export const AT_ONCE = { attempts: 3, first: 1, longest: 2, patience: 500 };
 

@@ -11,7 +11,7 @@ import {
   WrongReplica,
 } from "../src/index.js";
 import { open } from "./devices.js";
-import { AT, AT_ONCE, fieldsOf, page, problem, results, scripted, wire } from "./script.js";
+import { AT, AT_ONCE, fieldsOf, LOST, page, problem, results, scripted, wire } from "./script.js";
 
 const YEARS = 3 * 365 * 86_400_000;
 
@@ -150,19 +150,10 @@ describe("a sync", () => {
     const told: unknown[] = [];
     const { replica, script } = await scripted({ onConflict: (conflict: unknown) => told.push(conflict) });
     await replica.put("t", "a", { n: 1 }, { space: "s" });
-    const lost = {
-      table: "t",
-      id: "a",
-      field: "n",
-      clientValue: 1,
-      clientTimestamp: AT,
-      serverValue: 2,
-      serverTimestamp: AT,
-    };
-    script.answers.push((body) => results(body, "superseded", { conflicts: [{ ...lost, spaceId: "s" }] }));
+    script.answers.push((body) => results(body, "superseded", { conflicts: [{ ...LOST, spaceId: "s" }] }));
     const { conflicts, superseded } = await replica.sync();
     expect(superseded).toBe(1);
-    expect(conflicts).toEqual([{ kind: "lost", mine: 1, theirs: 2, ...lost, space: "s" }]);
+    expect(conflicts).toEqual([{ kind: "lost", mine: 1, theirs: 2, ...LOST, space: "s" }]);
     expect(await replica.conflicts()).toEqual(conflicts);
     expect(told).toEqual(conflicts);
     await replica.clearConflicts();

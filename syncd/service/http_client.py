@@ -1,4 +1,4 @@
-"""HTTP clients for what a server asks others: key sets and memberships."""
+"""HTTP clients for what a server asks others: key sets and memberships; and whom it believes there, webhooks too."""
 
 from __future__ import annotations
 
