@@ -24,6 +24,7 @@ from tests.support.processes import workers_of
 Json = dict[str, Any]
 F = TypeVar("F")
 WITHIN = 60.0
+STILL = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
 
 
 class Socket:
@@ -183,10 +184,27 @@ def only(server: Server, place: int) -> Iterator[None]:
     for worker in others:
         os.kill(worker.pid, signal.SIGSTOP)
     try:
+        for worker in others:
+            stands_still(worker)
         yield
     finally:
         for worker in others:
             os.kill(worker.pid, signal.SIGCONT)
+
+
+def states(process: psutil.Process) -> Iterator[str]:
+    """Of its threads. One that ends while it is looked at is not among them."""
+    for thread in process.threads():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield psutil.Process(thread.id).status()
+
+
+def stands_still(process: psutil.Process, within: float = 30.0) -> None:
+    """Returns when all threads of a process that was told to stop have: until then it may take a connection."""
+    deadline = time.monotonic() + within
+    while not STILL.issuperset(states(process)):
+        assert time.monotonic() < deadline, "it does not stop"
+        time.sleep(0.001)
 
 
 def connections_of(worker: psutil.Process) -> set[int]:

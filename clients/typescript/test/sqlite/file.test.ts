@@ -19,7 +19,6 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-
 describe.each(FILES)("a file of %s", (_name, kind) => {
   const options = (folder: string): ReplicaOptions => ({ app: "app", store: kind(folder, { patience: 50 }) });
 

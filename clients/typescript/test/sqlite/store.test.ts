@@ -4,7 +4,6 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Replica } from "../../src/index.js";
-import { destroy } from "../../src/sign-out.js";
 import {
   expoSqlite,
   nodeSqlite,
