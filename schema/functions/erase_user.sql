@@ -127,15 +127,15 @@ BEGIN
     SELECT f.table_no, f.record_id, array_agg(f.key) FROM (
         SELECT c.table_no, c.record_id, f.key
         FROM (  -- its record is unpacked once, and not for each field
-            SELECT w.table_no, w.record_id, w.client_no, w.fields, h.registers || '{}' AS held
+            SELECT w.table_no, w.record_id, (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = w.client_no) AS client, w.fields,
+                   h.registers || '{}' AS held
             FROM syncd.sync_changes w CROSS JOIN LATERAL syncd.sync_record_at(p_space, p_app, w.table_no, w.record_id) h
             WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq > p_after AND w.seq <= p_upto
               AND (w.user_no = p_user OR w.user_no = p_former AND w.seq <= p_head) OFFSET 0) c
         CROSS JOIN LATERAL json_each(c.fields) f
-        JOIN syncd.sync_names n ON n.name_no = c.client_no
         WHERE f.value -> 'clientId' IS NULL AND NOT c.held -> f.key ? 'erased'
           AND (f.key <> 'deletedAt' OR NOT syncd.sync_is_instant(c.held -> f.key -> 'value'))
-          AND c.held -> f.key ->> 'at' = f.value ->> 'at' AND c.held -> f.key ->> 'clientId' = n.name
+          AND c.held -> f.key ->> 'at' = f.value ->> 'at' AND c.held -> f.key ->> 'clientId' = c.client
         UNION
         SELECT q.table_no, q.record_id, r.key FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
         WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto AND r.value ->> 'clientId' = ANY (p_clients)
