@@ -334,7 +334,7 @@ async def test_the_certificate_has_to_be_the_name_s(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "certificate", folder / "key")
     trusted = ssl.create_default_context(cafile=folder / "certificate")
-    monkeypatch.setattr(delivery, "_trusted", lambda: trusted)
+    monkeypatch.setattr(delivery, "trusted", lambda: trusted)
     loop = asyncio.get_running_loop()
     genuine = loop.getaddrinfo
 
