@@ -136,6 +136,10 @@ class AsyncReplica:
             deleted=deleted,
         )
 
+    async def search(self, table: str, text: str, *, space: str | None = None, limit: int | None = 50) -> list[Record]:
+        """See Replica.search."""
+        return await asyncio.to_thread(self.local.search, table, text, space=space, limit=limit)
+
     async def explain(
         self,
         table: str,

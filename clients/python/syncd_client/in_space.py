@@ -49,6 +49,11 @@ class InSpace:
         done: list[Record] = self._replica.query(table, *given, space=self.space, **more)
         return done
 
+    def search(self, table: str, text: str, *, limit: int | None = 50) -> list[Record]:
+        """See Replica.search."""
+        done: list[Record] = self._replica.search(table, text, space=self.space, limit=limit)
+        return done
+
 
 class AsyncInSpace:
     """The same of an async replica: every method awaited. Comes from `replica.in_("north")`."""
@@ -89,4 +94,9 @@ class AsyncInSpace:
     async def query(self, table: str, *given: Any, **more: Any) -> list[Record]:
         """See Replica.query."""
         done: list[Record] = await self._replica.query(table, *given, space=self.space, **more)
+        return done
+
+    async def search(self, table: str, text: str, *, limit: int | None = 50) -> list[Record]:
+        """See Replica.search."""
+        done: list[Record] = await self._replica.search(table, text, space=self.space, limit=limit)
         return done

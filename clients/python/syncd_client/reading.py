@@ -13,6 +13,7 @@ from .data.record import Record
 from .errors import InvalidQuery
 from .query import QueryPlan, check_query, explain, find
 from .store import indexes, records, roles
+from .store import search as searching
 from .store.identity import Identity
 from .store.store import Store, get_meta
 
@@ -78,6 +79,16 @@ class Reading:
         with self.store.read() as db:
             held = {name: indexes.fields_of(sql) for name, sql in indexes.held(db).items()}
             return explain(db, query, held)
+
+    def search(self, table: str, text: str, *, space: str | None = None, limit: int | None = 50) -> list[Record]:
+        """The records of a table that have every word of a text in the fields that `search` declares, best first.
+
+        Of the last word its beginning is enough, and case, accents and compatible forms make no difference. First are
+        records whose words stand in an earlier field and as whole words, then those that have them more often; ids
+        break ties. `space`: None for the personal one, or EVERY_SPACE. `limit`: None for all. Raises InvalidQuery.
+        """
+        asked = None if space == EVERY_SPACE else self._named(space)
+        return searching.find(self.store, table, asked, text, limit)
 
     def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""

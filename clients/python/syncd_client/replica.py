@@ -23,10 +23,10 @@ from .live.live import Live, choose_handlers
 from .reading import Reading
 from .status import Status, explain
 from .store import conflicts, outbox, records, requeue
+from .store.declared import Indexes, Search, declare
 from .store.enqueue import Plan, enqueue, way_back
 from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
-from .store.indexes import Indexes, declare
 from .store.lease import Lease, destroy_files
 from .store.outbox import Queued
 from .store.store import Durability, Store
@@ -51,18 +51,19 @@ class Replica(Reading):
     this device's id, made up and kept in the file by default; one that is given must be no other file's, of whatever
     user: two that write one field at once could end apart, and nothing would tell. `schema_version`, `actor`, `origin`:
     sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only. `on_conflict`
-    is called for each `Conflict`. It and `token` are called in threads of their own and have
-    `callback_timeout` seconds to return. `send`: how
-    requests go, where your application has a way of its own (see `SendRequest`). `wall`: microseconds since 1970.
-    `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself (see `verify`);
-    None: never. `indexes`: the fields by which records of a table are found and sorted without looking through all of
-    it, `{"tasks": ["owner", ("done", "due")]}`; those not named any more are removed, None leaves them as they are.
+    is called for each `Conflict`. It and `token` are called in threads of their own and have `callback_timeout` seconds
+    to return. `send`: how requests go, where your application has a way of its own (see `SendRequest`). `wall`:
+    microseconds since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica
+    by itself (see `verify`); None: never. `indexes`: the fields by which records of a table are found and sorted
+    without looking through all of it, `{"tasks": ["owner", ("done", "due")]}`. `search`: the fields whose words
+    `search` finds, the weightiest first, `{"tasks": ["title", "notes"]}`. Of both, those not named any more are
+    removed, and None leaves them as they are.
 
-    A file that was copied, say with a phone's backup, is another device: it gets a client id of its own and keeps
-    what it has not sent, when it is opened at another place, or when the server has had a push of the other copy.
-    `copied_from` is the id that it had then, else None.
+    A file that was copied, say with a phone's backup, is another device: it gets a client id of its own (`copied_from`
+    has the one before) and keeps what it has not sent, when it is opened at another place, or when the server has had
+    a push of the other copy.
 
-    Raises WrongReplica when the file is another app's, device's or user's; InvalidQuery for what can be no index.
+    Raises WrongReplica when the file is another app's, device's or user's; InvalidQuery for what cannot be declared.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Replica(Reading):
         verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
         indexes: Indexes | None = None,
+        search: Search | None = None,
     ) -> None:
         self.path, self.app, self.schema_version = path, check_id("the app", app), schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
@@ -99,7 +101,7 @@ class Replica(Reading):
             self.identity = Identity(self.store, app, client_id, wall)
             for name in users:
                 self.identity.claim_user(name)
-            declare(self.store, indexes)
+            declare(self.store, indexes, search)
         except BaseException:
             self.store.close()
             raise
@@ -252,8 +254,8 @@ class Replica(Reading):
             return outbox.listed(db, "aside")
 
     def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
-        """Edits a refused change and queues it, with the rest of its batch, again. Returns its new changeId.
-        Raises NoSuchChange, InvalidWrite."""
+        """Edits a refused change and queues it, and its batch, again. Returns its new changeId. Raises NoSuchChange,
+        InvalidWrite."""
         return self._requeue(change_id, fields, None)
 
     def requeue(self, change_id: str) -> str:
@@ -272,10 +274,8 @@ class Replica(Reading):
         return fresh
 
     def drop(self, change_id: str, *, alone: bool = False) -> None:
-        """Gives a refused or set-aside change up: its record falls back to what the server has.
-
-        The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
-        """
+        """Gives a refused or set-aside change up, and its batch unless `alone`: its record falls back to what the
+        server has. Raises NoSuchChange."""
         with self.store.write() as db:
             keys = requeue.drop(db, change_id, alone)
         self.bulletin.committed(keys)
@@ -301,10 +301,9 @@ class Replica(Reading):
         """Sends what is pending and fetches what is new, with retries, and says what happened.
 
         Waits up to `patience` seconds for another sync of the file, and has `timeout` seconds for the whole (None: as
-        long as it goes on): then Offline `no_answer` is raised, and what was exchanged stays. Raises Offline,
-        ServerBusy, NotAllowed, Refused, BadReply, SyncBusy, StoreFailed, NotConnected; nothing is lost by any of
-        them, and the next sync goes on.
-        A live sync of this replica steps aside for it.
+        long as it goes on): then Offline `no_answer` is raised, and what was exchanged stays. A live sync of this
+        replica steps aside for it. Raises Offline, ServerBusy, NotAllowed, Refused, BadReply, SyncBusy, StoreFailed,
+        NotConnected; nothing is lost by any of them, and the next sync goes on.
         """
         return self._run("both", patience, timeout)
 

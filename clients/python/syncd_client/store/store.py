@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..errors import StoreFailed, WrongReplica
 
@@ -46,6 +46,16 @@ _ROLES = """CREATE TABLE IF NOT EXISTS roles (space TEXT PRIMARY KEY, name TEXT 
     WITHOUT ROWID"""
 
 
+class Follower(Protocol):
+    """What is kept of the records beside them."""
+
+    def settle(self, db: sqlite3.Connection) -> None:
+        """A transaction is about to end."""
+
+    def scrub(self, db: sqlite3.Connection) -> None:
+        """What was deleted is to leave the file."""
+
+
 class Store:
     """One connection, shared by the threads of a process under a lock; other processes have their own.
 
@@ -56,6 +66,7 @@ class Store:
     def __init__(self, path: str | Path, durability: Durability = "full", timeout: float = 30.0) -> None:
         self._lock, self._path = threading.RLock(), path
         self.failure: StoreFailed | None = None
+        self.follower: Follower | None = None
         with self._explained():
             self._db = sqlite3.connect(
                 str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -121,6 +132,8 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                if self.follower is not None:
+                    self.follower.settle(self._db)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._end()
@@ -155,6 +168,9 @@ class Store:
 
     def scrub(self) -> None:
         """What was deleted leaves the write-ahead log as well, unless another process is reading there: then later."""
+        if self.follower is not None:
+            with suppress(StoreFailed), self.write() as db:
+                self.follower.scrub(db)
         with self._lock, suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

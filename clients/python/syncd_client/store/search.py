@@ -1,0 +1,236 @@
+"""Full-text search: FTS5 finds the records, and a rule that every client has says which are first.
+
+Triggers note which records read differently, also where a package writes that knows of no search. What is noted is in
+the index before the transaction ends. Words are made in `data/searched.py`, so FTS5 takes them as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from ..data.change import Key, check_asked
+from ..data.record import Record
+from ..data.searched import RULE, Asked, asked_words, texts_at
+from ..data.values import parse
+from ..errors import InvalidQuery, StoreFailed
+from .records import find_record
+from .store import Store
+
+Search = Mapping[str, Sequence[str]]
+_PREFIX = "search_words_"
+_CHUNK = 500  # records that are brought up to date at once
+_MOST_FIELDS = 16
+_LEAVES_NOTHING = (3, 42)  # the SQLite since which FTS5 leaves nothing of what is deleted in its index
+_NAMES = "tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL"
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS search_tables (tbl TEXT PRIMARY KEY, fields TEXT NOT NULL, words TEXT NOT NULL)
+    WITHOUT ROWID""",
+    f"CREATE TABLE IF NOT EXISTS search_records (n INTEGER PRIMARY KEY, {_NAMES}, UNIQUE (tbl, space, id))",
+    f"CREATE TABLE IF NOT EXISTS search_changed (n INTEGER PRIMARY KEY, {_NAMES})",
+    *(
+        f"""CREATE TRIGGER IF NOT EXISTS search_{event.lower()} AFTER {event} ON records
+    WHEN {row}.tbl IN (SELECT tbl FROM search_tables){more}
+    BEGIN INSERT INTO search_changed (tbl, space, id) VALUES ({row}.tbl, {row}.space, {row}.id); END"""
+        for event, row, more in (
+            ("INSERT", "NEW", ""),
+            ("UPDATE", "NEW", " AND NEW.doc <> OLD.doc"),
+            ("DELETE", "OLD", ""),
+        )
+    ),
+)
+_CHANGED = f"SELECT n, tbl, space, id FROM search_changed ORDER BY n LIMIT {_CHUNK}"
+_FIND = "SELECT n FROM search_records WHERE tbl = ? AND space = ? AND id = ?"
+_DOC = "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted = 0"
+
+
+class Searched(NamedTuple):
+    """A table that is searched: its fields, the first one first, and the table of FTS5 that has their words."""
+
+    fields: tuple[str, ...]
+    words: str
+
+    @property
+    def columns(self) -> list[str]:
+        """One for each field."""
+        return [f"f{n}" for n in range(len(self.fields))]
+
+
+class Follower:
+    """Keeps the index: the store's transactions end with it."""
+
+    def settle(self, db: sqlite3.Connection) -> None:
+        """Brings the index up to what the transaction has changed, some records at once."""
+        tables: dict[str, Searched] = {}
+        while changed := db.execute(_CHANGED).fetchall():
+            tables = tables or held(db)
+            for key in dict.fromkeys((table, space, record) for _, table, space, record in changed):
+                if key[0] in tables:
+                    _renew(db, tables[key[0]], key)
+            db.execute("DELETE FROM search_changed WHERE n <= ?", (changed[-1][0],))
+
+    def scrub(self, db: sqlite3.Connection) -> None:
+        """What was deleted leaves the index's pages, where FTS5 has not seen to that."""
+        if sqlite3.sqlite_version_info < _LEAVES_NOTHING:
+            for searched in held(db).values():
+                db.execute(f"INSERT INTO {searched.words} ({searched.words}) VALUES ('optimize')")
+
+
+def declare(store: Store, search: Search | None) -> None:
+    """Makes the index of these tables, and removes those of others. None: leaves all.
+
+    Raises InvalidQuery, StoreFailed where SQLite has no FTS5.
+    """
+    wanted = None if search is None else {table: _read(table, fields) for table, fields in search.items()}
+    with store.read() as db:
+        before, able = held(db), _has_fts5(db)
+    if wanted and not able:
+        raise StoreFailed("this SQLite has no FTS5, which a search needs.", remedy="Use a Python whose SQLite has it.")
+    if wanted is not None and wanted != before:
+        with store.write() as db:
+            _declare(db, wanted)
+    if able and (before or wanted):
+        store.follower = Follower()
+        with store.write():  # what a package wrote that knows of no search
+            pass
+
+
+def held(db: sqlite3.Connection) -> dict[str, Searched]:
+    """The tables of a file that are searched, by name."""
+    if not _is_there(db):
+        return {}
+    rows = db.execute("SELECT tbl, fields, words FROM search_tables").fetchall()
+    return {table: Searched(tuple(json.loads(fields)), words) for table, fields, words in rows}
+
+
+def _declare(db: sqlite3.Connection, wanted: Mapping[str, Searched]) -> None:
+    before = held(db)  # another process may have been here
+    for statement in _TABLES:
+        db.execute(statement)
+    for table, searched in before.items():
+        if wanted.get(table) != searched:
+            db.execute("DELETE FROM search_tables WHERE tbl = ?", (table,))
+            db.execute("DELETE FROM search_records WHERE tbl = ?", (table,))
+            db.execute(f"DROP TABLE {searched.words}")
+    for table, searched in wanted.items():
+        if before.get(table) != searched:
+            columns, name = ", ".join(searched.columns), searched.words
+            # ASCII folds nothing that is folded already, and takes every other letter as it is.
+            db.execute(
+                f"CREATE VIRTUAL TABLE {name} USING fts5({columns}, tokenize='ascii', detail=none, columnsize=0)"
+            )
+            with suppress(sqlite3.OperationalError):  # an older SQLite: see `scrub`
+                db.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('secure-delete', 1)")
+            db.execute("INSERT INTO search_tables VALUES (?, ?, ?)", (table, json.dumps(searched.fields), name))
+            db.execute(
+                """INSERT INTO search_changed (tbl, space, id)
+                SELECT tbl, space, id FROM records WHERE tbl = ? AND deleted = 0""",
+                (table,),
+            )
+    Follower().settle(db)
+
+
+def _renew(db: sqlite3.Connection, searched: Searched, key: Key) -> None:
+    """Puts the words of a record as it stands in the place of those that it had."""
+    name, columns = searched.words, ", ".join(searched.columns)
+    found = db.execute(_FIND, key).fetchone()
+    texts = _texts(db.execute(_DOC, key).fetchone(), searched)
+    if found is None and any(texts):
+        number = db.execute("INSERT INTO search_records (tbl, space, id) VALUES (?, ?, ?)", key).lastrowid
+        places = ", ".join("?" * len(texts))
+        db.execute(f"INSERT INTO {name} (rowid, {columns}) VALUES (?, {places})", (number, *texts))
+    elif found is not None and not any(texts):
+        db.execute(f"DELETE FROM {name} WHERE rowid = ?", found)
+        db.execute("DELETE FROM search_records WHERE n = ?", found)
+    elif (
+        found is not None
+        and list(db.execute(f"SELECT {columns} FROM {name} WHERE rowid = ?", found).fetchone()) != texts
+    ):
+        values = ", ".join(f"{column} = ?" for column in searched.columns)
+        db.execute(f"UPDATE {name} SET {values} WHERE rowid = ?", (*texts, *found))
+
+
+def _texts(row: tuple[str] | None, searched: Searched) -> list[str]:
+    try:
+        return texts_at(parse(row[0]), searched.fields) if row else []
+    except (ValueError, TypeError, AttributeError):
+        return []  # a row that is damaged, and repaired by the next verification
+
+
+def find(store: Store, table: str, space: str | None, text: str, limit: int | None) -> list[Record]:
+    """The records of a table that have every word of a text, best first. `space`: None searches every space.
+
+    Raises InvalidQuery.
+    """
+    if not isinstance(text, str):
+        raise InvalidQuery("what is searched for is text.")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise InvalidQuery("limit counts from 0.")
+    asked = asked_words(text)
+    with store.read() as db:
+        stale = _is_there(db) and db.execute("SELECT 1 FROM search_changed LIMIT 1").fetchone() is not None
+        if not stale:
+            return _find(db, check_asked("the table", table), space, asked, limit)
+    with store.write() as db:  # another package has written, or another process has declared it just now
+        Follower().settle(db)
+        return _find(db, table, space, asked, limit)
+
+
+def _find(
+    db: sqlite3.Connection, table: str, space: str | None, asked: Sequence[Asked], limit: int | None
+) -> list[Record]:
+    searched = held(db).get(table)
+    if searched is None:
+        raise InvalidQuery(f"no search of {table} is declared: open the replica with search={{{table!r}: [fields]}}.")
+    if not asked:
+        return []
+    points, hits, given = _rank(searched, asked)
+    sql = f"""SELECT r.space, r.id FROM {searched.words} w JOIN search_records r ON r.n = w.rowid
+    WHERE {searched.words} MATCH ?1 AND (?2 IS NULL OR r.space = ?2)
+    ORDER BY {points} DESC, {hits} DESC, r.id, r.space LIMIT ?3"""
+    match = " ".join(f'"{one.word}"{"*" if one.begins else ""}' for one in asked)
+    found = db.execute(sql, (match, space, -1 if limit is None else limit, *given)).fetchall()
+    records = (find_record(db, (table, place, record), deleted=False) for place, record in found)
+    return [record for record in records if record is not None]
+
+
+def _rank(searched: Searched, asked: Sequence[Asked]) -> tuple[str, str, list[str]]:
+    """What comes first, in SQL: the points of the best place of each word, then how often all of them are there.
+
+    A word's points are the more the earlier its first field stands, and one more where it is there as a whole. Last:
+    what stands for the parameters from ?4 on.
+    """
+    points, hits, given = [], [], [f" {one.word}{end}" for one in asked for end in (" ", "")[: 1 + one.begins]]
+    for one in asked:
+        whole = f"?{4 + given.index(f' {one.word} ')}"
+        begins = f"?{4 + given.index(f' {one.word}')}" if one.begins else None
+        cases, counted = [], begins or whole
+        for place, column in enumerate(searched.columns):
+            most = 2 * (len(searched.fields) - place)
+            cases.append(f"WHEN instr({column}, {whole}) THEN {most + 1}")
+            if begins:
+                cases.append(f"WHEN instr({column}, {begins}) THEN {most}")
+            hits.append(f"(length({column}) - length(replace({column}, {counted}, ''))) / length({counted})")
+        points.append(f"CASE {' '.join(cases)} ELSE 0 END")
+    return " + ".join(points), " + ".join(hits), given
+
+
+def _read(table: str, fields: Iterable[str]) -> Searched:
+    check_asked("the table", table)
+    if not isinstance(fields, list | tuple) or not 0 < len(set(map(str, fields))) == len(fields) <= _MOST_FIELDS:
+        raise InvalidQuery(f"{table} is searched in a list of 1 to {_MOST_FIELDS} fields, each once.")
+    names = tuple(check_asked("a field name", field) for field in fields)
+    said = json.dumps([RULE, table, names])
+    return Searched(names, _PREFIX + hashlib.sha256(said.encode()).hexdigest()[:16])
+
+
+def _is_there(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_tables'").fetchone() is not None
+
+
+def _has_fts5(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
