@@ -98,9 +98,7 @@ class Replica(Reading):
         users = check_owner(client_id, (user, subject(token.strip()) if isinstance(token, str) else None))
         self.store, self.lease, self.bulletin, self._image = Store(path, durability), Lease(path), Bulletin(), Image()
         try:
-            self.identity = Identity(self.store, app, client_id, wall)
-            for name in users:
-                self.identity.claim_user(name)
+            self.identity = Identity(self.store, app, client_id, wall, users)
             declare(self.store, indexes, search)
         except BaseException:
             self.store.close()

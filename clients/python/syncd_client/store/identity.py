@@ -26,11 +26,13 @@ class Identity:
     """The app, the device and the user of a file, claimed for good. Only a copy of a file takes another client id.
 
     `client_id`: the device's id. `copied_from`: the id that the file had before it was found to be a copy, else None.
-    `user`: None before it is known. `incarnation` is None where the application names the client.
-    Raises WrongReplica where the file is another app's or device's.
+    `user`: None before it is known; `users` are the names that it is known by. `incarnation` is None where the
+    application names the client. Raises WrongReplica where the file is another app's, device's or user's.
     """
 
-    def __init__(self, store: Store, app: str, client_id: str | None, wall: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, app: str, client_id: str | None, wall: Callable[[], int], users: Iterable[str] = ()
+    ) -> None:
         self._store = store
         self.incarnation = Incarnation() if client_id is None else None
         with store.write() as db:
@@ -42,6 +44,8 @@ class Identity:
             claim_meta(db, "client", self.client_id, "the client")
         if self.copied_from is not None:
             log.warning(_COPY, self.client_id, self.copied_from)
+        for name in users:
+            self.claim_user(name)
 
     def rename(self, client: str) -> None:
         """The server knows of another copy of this file, so that it goes on under another client id."""

@@ -60,8 +60,8 @@ class Searched(NamedTuple):
         return [f"f{n}" for n in range(len(self.fields))]
 
 
-class Follower:
-    """Keeps the index: the store's transactions end with it."""
+class SearchIndex:
+    """The index of a file, with which the store's transactions end."""
 
     def settle(self, db: sqlite3.Connection) -> None:
         """Brings the index up to what the transaction has changed, some records at once."""
@@ -94,7 +94,7 @@ def declare(store: Store, search: Search | None) -> None:
         with store.write() as db:
             _declare(db, wanted)
     if able and (before or wanted):
-        store.follower = Follower()
+        store.beside = SearchIndex()
         with store.write():  # what a package wrote that knows of no search
             pass
 
@@ -131,7 +131,7 @@ def _declare(db: sqlite3.Connection, wanted: Mapping[str, Searched]) -> None:
                 SELECT tbl, space, id FROM records WHERE tbl = ? AND deleted = 0""",
                 (table,),
             )
-    Follower().settle(db)
+    SearchIndex().settle(db)
 
 
 def _renew(db: sqlite3.Connection, searched: Searched, key: Key) -> None:
@@ -176,7 +176,7 @@ def find(store: Store, table: str, space: str | None, text: str, limit: int | No
         if not stale:
             return _find(db, check_asked("the table", table), space, asked, limit)
     with store.write() as db:  # another package has written, or another process has declared it just now
-        Follower().settle(db)
+        SearchIndex().settle(db)
         return _find(db, table, space, asked, limit)
 
 

@@ -46,8 +46,8 @@ _ROLES = """CREATE TABLE IF NOT EXISTS roles (space TEXT PRIMARY KEY, name TEXT 
     WITHOUT ROWID"""
 
 
-class Follower(Protocol):
-    """What is kept of the records beside them."""
+class BesideRecords(Protocol):
+    """What is kept of the records beside them, and is never behind them."""
 
     def settle(self, db: sqlite3.Connection) -> None:
         """A transaction is about to end."""
@@ -66,7 +66,7 @@ class Store:
     def __init__(self, path: str | Path, durability: Durability = "full", timeout: float = 30.0) -> None:
         self._lock, self._path = threading.RLock(), path
         self.failure: StoreFailed | None = None
-        self.follower: Follower | None = None
+        self.beside: BesideRecords | None = None
         with self._explained():
             self._db = sqlite3.connect(
                 str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -132,8 +132,8 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
-                if self.follower is not None:
-                    self.follower.settle(self._db)
+                if self.beside is not None:
+                    self.beside.settle(self._db)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._end()
@@ -168,9 +168,9 @@ class Store:
 
     def scrub(self) -> None:
         """What was deleted leaves the write-ahead log as well, unless another process is reading there: then later."""
-        if self.follower is not None:
+        if self.beside is not None:
             with suppress(StoreFailed), self.write() as db:
-                self.follower.scrub(db)
+                self.beside.scrub(db)
         with self._lock, suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
