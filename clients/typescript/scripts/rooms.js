@@ -22,6 +22,7 @@ const FLOORS = [
     "react",
     "solid",
     "svelte",
+    "tanstack",
     "testing",
     "vue",
   ],
