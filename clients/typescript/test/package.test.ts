@@ -43,6 +43,7 @@ function blocks(language: string, file = "README.md"): string {
 const DOCS = "../../docs/";
 const FORMS = `${DOCS}guide/forms.md`;
 const STORES = `${DOCS}guide/stores.md`;
+const TANSTACK = `${DOCS}guide/tanstack-db.md`;
 const OFFLINE = `${DOCS}guide/offline-ux.md`;
 const PAGES = [
   `${DOCS}tutorial.md`,
@@ -53,6 +54,7 @@ const PAGES = [
   `${DOCS}guide/queries.md`,
   `${DOCS}guide/sharing.md`,
   STORES,
+  TANSTACK,
   `${DOCS}guide/testing-your-app.md`,
   `${DOCS}guide/types-from-schemas.md`,
 ];
@@ -76,9 +78,17 @@ beforeAll(async () => {
   const tarball = readdirSync(outside).find((name) => name.endsWith(".tgz")) ?? "";
   writeFileSync(join(outside, "package.json"), '{ "name": "outside", "private": true, "type": "module" }');
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${tarball}`]);
-  mkdirSync(join(outside, "node_modules/@types"));
+  for (const scope of ["@types", "@tanstack"]) mkdirSync(join(outside, "node_modules", scope));
   const types = ["csstype", "undici-types", "@types/react", "@types/node"];
-  for (const name of ["react", "rxdb", "rxjs", "fake-indexeddb", ...types]) {
+  for (const name of [
+    "react",
+    "rxdb",
+    "rxjs",
+    "fake-indexeddb",
+    "@tanstack/db",
+    "@tanstack/react-db",
+    ...types,
+  ]) {
     symlinkSync(join(HERE, "node_modules", name), join(outside, "node_modules", name));
   }
   await putExpo();
@@ -94,6 +104,8 @@ beforeAll(async () => {
   );
   writeFileSync(join(outside, "form.tsx"), blocks("tsx", FORMS));
   writeFileSync(join(outside, "unsettled.tsx"), blocks("tsx", OFFLINE));
+  writeFileSync(join(outside, "collection.tsx"), blocks("tsx", TANSTACK));
+  writeFileSync(join(outside, "collections.ts"), readFileSync(join(HERE, "test/outside/collections.ts.txt")));
 });
 
 /** In the place of `expo-sqlite`, with the declarations that it has of what is used. */
@@ -163,11 +175,32 @@ describe("the package", () => {
     "type-checks from outside, declarations too (module %s, resolution %s)",
     async (module, moduleResolution) => {
       const compilerOptions = { ...CONFIG, module, moduleResolution, noEmit: true };
-      const files = ["types.tsx", "generated.ts", "readme.ts", "component.tsx", "form.tsx", "unsettled.tsx"];
+      const files = [
+        "types.tsx",
+        "generated.ts",
+        "readme.ts",
+        "component.tsx",
+        "form.tsx",
+        "unsettled.tsx",
+        "collection.tsx",
+        "collections.ts",
+      ];
       writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
       await run(process.execPath, [TSC, "-p", "."]);
     },
   );
+
+  it("type-checks collections of TanStack DB, whose own declarations take no exact optional members", async () => {
+    const compilerOptions = {
+      ...CONFIG,
+      exactOptionalPropertyTypes: false,
+      module: "NodeNext",
+      noEmit: true,
+    };
+    const files = ["collections.ts", "collection.tsx"];
+    writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+    await run(process.execPath, [TSC, "-p", "."]);
+  });
 });
 
 describe("what is written", () => {
