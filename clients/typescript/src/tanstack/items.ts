@@ -69,14 +69,14 @@ export class Feed {
     return this.#changed?.size !== 0;
   }
 
-  /** What has to be read; from now on it is noted anew. */
+  /** Returns the records that have to be read, and begins to note new ones. */
   take(): Changed {
     const changed = this.#changed;
     this.#changed = new Map();
     return changed;
   }
 
-  /** What was taken has to be read after all, with all the rest. */
+  /** Has everything read the next time. */
   missed(): void {
     this.#changed = null;
   }
