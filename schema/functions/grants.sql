@@ -209,7 +209,7 @@ GRANT EXECUTE ON FUNCTION
 -- restore
 GRANT EXECUTE ON FUNCTION
     syncd.sync_way, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_writer_for, syncd.sync_restored_between, syncd.sync_restored_before,
-    syncd.sync_restore_wave, syncd.sync_restore_space, syncd.sync_restore_bounded, syncd.sync_restore_write,
+    syncd.sync_restore_wave, syncd.sync_restore_space, syncd.sync_restore_counted, syncd.sync_restore_bounded, syncd.sync_restore_write,
     syncd.sync_restore
     TO syncd_runtime;
 

@@ -150,15 +150,29 @@ BEGIN
     RETURN v_may.spaces[1];
 END $$;
 
+-- Raises SY010 (restore_too_large) where more records changed after p_seq than the call says. p_exact: they are all counted, for the answer to say
+-- how many; else no more than that.
+CREATE OR REPLACE FUNCTION syncd.sync_restore_counted(p_space integer, p_app integer, p_seq bigint, p_call jsonb, p_exact boolean) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_most    bigint := p_call ->> 'most';
+    v_touched bigint := (SELECT count(*) FROM (
+        SELECT FROM syncd.sync_records q WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq
+        LIMIT CASE WHEN NOT p_exact THEN v_most + 1 END) k);
+BEGIN
+    IF v_touched > v_most THEN
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_touched)::text;
+    END IF;
+END $$;
+
 -- As sync_restore_wave, where that is complete, no more than the call says, of no table that it calls ruled, and of nothing that the user may not write. Raises SY010, SY012.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_bounded(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_call jsonb,
                                            OUT body json, OUT tables integer[], OUT count integer)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_touched bigint;
-    v_seq     bigint := p_seq;
-    v_call    jsonb := p_call;
-    w         record;
+    v_seq  bigint := p_seq;
+    v_call jsonb := p_call;
+    w      record;
 BEGIN
     IF syncd.sync_is_erased(p_only.registers) THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
@@ -166,11 +180,7 @@ BEGIN
         SELECT p_call - 'looked' || jsonb_build_object('records', a.records, 'actor', a.actor), coalesce(a.before, 9223372036854775807)
         INTO v_call, v_seq FROM syncd.sync_acted_on(p_space, p_app, p_seq, p_call) a;
     ELSIF p_only.record_id IS NULL THEN  -- before any is read
-        SELECT count(*) INTO v_touched FROM syncd.sync_records q
-        WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq;
-        IF v_touched > (p_call ->> 'most')::bigint THEN
-            RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_touched)::text;
-        END IF;
+        PERFORM syncd.sync_restore_counted(p_space, p_app, p_seq, p_call, false);
     END IF;
     SELECT * INTO w FROM syncd.sync_restore_wave(p_space, p_app, v_seq, p_only, syncd.sync_micros(clock_timestamp()), v_call);
     IF NOT w.complete THEN
@@ -230,8 +240,12 @@ BEGIN
     PERFORM syncd.sync_names_first(ARRAY[p_call ->> 'client', p_call ->> 'app', syncd.sync_writer_for(p_call)]);
     v_client := syncd.sync_name(p_call ->> 'client');
     v_app := syncd.sync_name(p_call ->> 'app');
-    IF p_call ? 'revert' THEN  -- the feed is not held up by that; what comes meanwhile is looked at under its lock
+    IF EXISTS (SELECT FROM syncd.sync_used_ids(v_client, ARRAY[v_id])) THEN
+        NULL;  -- what it is used for is looked at under the lock
+    ELSIF p_call ? 'revert' THEN  -- the feed is not held up by that; what comes meanwhile is looked at under its lock
         p_call := p_call || jsonb_build_object('looked', (syncd.sync_acted_on(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), p_call)).looked);
+    ELSIF NOT p_call ? 'table' THEN  -- nor by this
+        PERFORM syncd.sync_restore_counted(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), p_call, true);
     END IF;
     PERFORM syncd.sync_advance(v_space, v_app, 0);
     v_only := CASE WHEN p_call ? 'table' THEN syncd.sync_record_named(v_space, v_app, p_call ->> 'table', p_call ->> 'id') END;

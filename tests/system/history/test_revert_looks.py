@@ -1,4 +1,4 @@
-"""A revert looks through its feed before it locks it, and again under the lock at what came meanwhile."""
+"""A revert or a restore looks through its feed before it locks it, and under the lock at what came meanwhile."""
 
 from __future__ import annotations
 
@@ -59,6 +59,40 @@ async def test_what_is_too_much_to_look_through_is_refused_without_the_feed(
             with pytest.raises(asyncpg.PostgresError, match="restore_too_large"):
                 await other.execute("SELECT syncd.sync_restore($1::text::jsonb)", json.dumps({**call, **more}))
     await other.close()
+
+
+async def test_a_restore_of_more_records_than_it_takes_is_refused_without_the_feed(
+    server: Server, holder: asyncpg.Connection, owner: Device, space: str
+) -> None:
+    call = {
+        "user": owner.user, "client": "c9", "app": "app", "space": space, "seq": 0, "target": "t", "origin": "restore",
+        "event": ["0" * 16, 1], "most": 1, "bytes": 1 << 20, "largest": 1 << 20,
+    }  # fmt: skip
+    other = await asyncpg.connect(server.owner_dsn)
+    async with holder.transaction():
+        await holder.execute(LOCK, space)
+        await other.execute("SET lock_timeout = '2s'")
+        with pytest.raises(asyncpg.PostgresError, match="restore_too_large"):
+            await other.execute("SELECT syncd.sync_restore($1::text::jsonb)", json.dumps(call))
+    await other.close()
+
+
+async def test_records_that_come_while_a_restore_waits_count(
+    holder: asyncpg.Connection, owner: Device, space: str
+) -> None:
+    for start in range(0, 10_000, 1000):
+        owner.write(*({**edit(f"n{n}", 1, x=n), "spaceId": space} for n in range(start, start + 1000)))
+    head = 3  # what the space began with
+    async with holder.transaction():
+        await holder.execute(LOCK, space)
+        task = asyncio.create_task(asyncio.to_thread(restore, owner, f"/sync/app/spaces/{space}/restore", seq=head))
+        while not await holder.fetchval(WAITING):
+            assert not task.done()
+            await holder.execute("SELECT pg_stat_clear_snapshot()")
+        change = {"table": "t", "id": "more", "fields": {"x": 1}, "spaceId": space}
+        await holder.execute("SELECT syncd.write('app', $1, $2::text::jsonb)", owner.user, json.dumps([change]))
+    answer = await task
+    assert (answer.status_code, answer.json()["code"]) == (422, "restore_too_large")
 
 
 async def asked(holder: asyncpg.Connection, owner: Device, space: str) -> asyncio.Task[object]:
