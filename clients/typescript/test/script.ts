@@ -13,6 +13,7 @@ export interface PushBody {
   readonly since: string;
   readonly clientId: string;
   readonly atomic?: boolean;
+  readonly roles?: string;
   readonly changes: readonly (JsonObject & { readonly changeId: string })[];
 }
 

@@ -13,6 +13,7 @@ const AGAIN = [
   "queries",
   "reading-writes",
   "replica",
+  "scenarios",
   "sync",
   "undo",
   "unknown-records",
