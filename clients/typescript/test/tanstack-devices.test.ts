@@ -74,6 +74,35 @@ describe("two devices", () => {
     await until("deleted", () => shown().join() === "C");
   });
 
+  it("see their own writes go on without a way back, while both are live", async () => {
+    const token = await user();
+    const all = [await device(token), await device(token)];
+    const names = ["a", "b"];
+    await all[0]?.tasks.insert(names.map((id) => ({ id, n: 0 }))).isPersisted.promise;
+    await settled(...all);
+    for (const { replica } of all) replica.live({ policy: QUICK });
+    const seenBy = all.map(({ tasks }) => {
+      const told = names.map((): unknown[] => [0]);
+      tasks.subscribeChanges(() => {
+        for (const [index, id] of names.entries())
+          if (tasks.get(id)?.n !== told[index]?.at(-1)) told[index]?.push(tasks.get(id)?.n);
+      });
+      return told;
+    });
+    for (let n = 1; n <= 30; n += 1)
+      for (const [index, { tasks }] of all.entries()) {
+        const { isPersisted } = tasks.update(names[index] ?? "", (draft) => {
+          draft.n = n;
+        });
+        if (n % 4 === index) await isPersisted.promise;
+      }
+    await until("all", () => all.every(({ tasks }) => names.every((id) => tasks.get(id)?.n === 30)));
+    const upTo = Array.from({ length: 31 }, (_, n) => n);
+    expect([seenBy[0]?.[0], seenBy[1]?.[1]]).toEqual([upTo, upTo]);
+    for (const told of [seenBy[0]?.[1], seenBy[1]?.[0]])
+      expect(told).toEqual(upTo.filter((n) => told?.includes(n)));
+  });
+
   it("never see half a batch, nor half a page", async () => {
     const token = await user();
     const [one, two] = [await device(token), await device(token)];

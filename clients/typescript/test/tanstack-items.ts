@@ -1,4 +1,21 @@
-/** What collections of TanStack DB show, without what it adds itself. */
+/** A collection of TanStack DB over a replica for tests, and what one shows, without what TanStack DB adds itself. */
+
+import { createCollection } from "@tanstack/db";
+import type { Replica } from "../src/index.js";
+import { syncdCollectionOptions } from "../src/tanstack/index.js";
+import { open } from "./devices.js";
+
+export interface Tables {
+  tasks: { title: string; done: boolean; list: string; note: string | null; tags: string[]; n: number };
+  lists: { name: string };
+}
+
+/** A replica that was never synced, with a collection of its tasks. */
+export async function tasksOf(where?: { done: boolean }) {
+  const replica = (await open()) as unknown as Replica<Tables>;
+  const tasks = createCollection(syncdCollectionOptions({ replica, table: "tasks", where }));
+  return { replica, tasks };
+}
 
 export function plain(item: object | undefined): object | undefined {
   return item && Object.fromEntries(Object.entries(item).filter(([name]) => !name.startsWith("$")));

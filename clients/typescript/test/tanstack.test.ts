@@ -2,12 +2,13 @@
 
 import {
   createCollection,
-  createLiveQueryCollection,
+  createOptimisticAction,
   createTransaction,
   localOnlyCollectionOptions,
 } from "@tanstack/db";
+import { IDBFactory } from "fake-indexeddb";
 import { describe, expect, it } from "vitest";
-import type { MakeStore, Replica, RowStore } from "../src/index.js";
+import type { Replica } from "../src/index.js";
 import {
   BatchTooLarge,
   EVERY_SPACE,
@@ -16,22 +17,9 @@ import {
   NoSuchRecord,
   StoreFailed,
 } from "../src/index.js";
-import { MemoryStore } from "../src/store/memory.js";
-import { LAYOUT } from "../src/store/store.js";
 import { keyIn, syncdCollectionOptions, writeTransaction } from "../src/tanstack/index.js";
 import { open, until } from "./devices.js";
-import { plain, seen } from "./tanstack-items.js";
-
-interface Tables {
-  tasks: { title: string; done: boolean; list: string; note: string | null; tags: string[]; n: number };
-  lists: { name: string };
-}
-
-async function tasksOf(where?: { done: boolean }) {
-  const replica = (await open()) as unknown as Replica<Tables>;
-  const tasks = createCollection(syncdCollectionOptions({ replica, table: "tasks", where }));
-  return { replica, tasks };
-}
+import { plain, seen, tasksOf } from "./tanstack-items.js";
 
 describe("what a collection shows", () => {
   it("is ready when the records on the device are read, without a server", async () => {
@@ -75,6 +63,20 @@ describe("what a collection shows", () => {
     await until("deleted", () => !tasks.has("a"));
     await replica.undelete("tasks", "a");
     await until("back", () => tasks.has("a"));
+  });
+
+  it("begins by itself with `startSync`, and is told what another tab writes", async () => {
+    const [indexedDB, name] = [new IDBFactory(), "tabs"];
+    const [one, other] = [await open({ indexedDB, name }), await open({ indexedDB, name })];
+    const [here, there] = [one, other].map((replica) =>
+      createCollection(syncdCollectionOptions({ replica, table: "tasks", startSync: true, id: "tasks" })),
+    );
+    expect(await here?.toArrayWhenReady()).toEqual([]);
+    await there?.stateWhenReady();
+    await here?.insert({ id: "a", title: "A" }).isPersisted.promise;
+    await until("the other tab", () => there?.get("a")?.title === "A");
+    await there?.delete("a").isPersisted.promise;
+    await until("this tab", () => here?.size === 0);
   });
 
   it("is of one space, or of every one with the space in key and item", async () => {
@@ -236,6 +238,23 @@ describe("what a collection writes", () => {
     ]);
   });
 
+  it("of an action shows what it is about, and writes that", async () => {
+    const { replica, tasks } = await tasksOf();
+    await tasks.insert({ id: "a", title: "A", n: 1 }).isPersisted.promise;
+    const raise = createOptimisticAction<{ id: string; by: number }>({
+      onMutate: ({ id, by }) => {
+        tasks.update(id, (draft) => {
+          draft.n = (draft.n ?? 0) + by;
+        });
+      },
+      mutationFn: (_raised, given) => writeTransaction(given),
+    });
+    const all = [1, 2, 3].map((by) => raise({ id: "a", by }));
+    expect(tasks.get("a")?.n).toBe(7);
+    await Promise.all(all.map(({ isPersisted }) => isPersisted.promise));
+    expect([tasks.get("a")?.n, (await replica.get("tasks", "a"))?.fields.n]).toEqual([7, 7]);
+  });
+
   it("is nothing where nothing changed, also after a way there and back", async () => {
     const { replica, tasks } = await tasksOf();
     await replica.put("tasks", "a", { title: "A", done: false });
@@ -344,96 +363,6 @@ describe("what a collection writes", () => {
     expect((await replica.get("tasks", "a"))?.fields).toEqual({ title: "A" });
   });
 });
-
-describe("a collection that nobody looks at", () => {
-  it("hears nothing more, and begins again", async () => {
-    const { replica, tasks } = await tasksOf();
-    const { on } = replica;
-    let listeners = 0;
-    replica.on = (listener) => {
-      const stop = on.call(replica, listener);
-      listeners += 1;
-      return () => {
-        listeners -= 1;
-        stop();
-      };
-    };
-    const lists = createCollection(syncdCollectionOptions({ replica, table: "lists" }));
-    await Promise.all([tasks.preload(), lists.preload()]);
-    expect(listeners).toBe(1);
-    await tasks.cleanup();
-    expect(listeners).toBe(1);
-    await replica.put("tasks", "a", { title: "A" });
-    await lists.insert({ id: "l", name: "L" }).isPersisted.promise;
-    expect([tasks.status, tasks.size]).toEqual(["cleaned-up", 0]);
-    await lists.cleanup();
-    expect(listeners).toBe(0);
-    await tasks.preload();
-    expect([tasks.status, seen(tasks), listeners]).toEqual(["ready", [{ id: "a", title: "A" }], 1]);
-    await replica.put("tasks", "b", { title: "B" });
-    await until("b", () => tasks.has("b"));
-    expect(lists.size).toBe(0);
-    await tasks.cleanup();
-  });
-
-  it("is cleaned up while it is read first", async () => {
-    const { replica, tasks } = await tasksOf();
-    await replica.put("tasks", "a", { title: "A" });
-    const reading = tasks.preload();
-    await tasks.cleanup();
-    await expect(reading).rejects.toThrow();
-    await tasks.preload();
-    expect(tasks.size).toBe(1);
-  });
-
-  it("is left by its last query, and goes after `gcTime`", async () => {
-    const replica = await open();
-    const tasks = createCollection(syncdCollectionOptions({ replica, table: "tasks", gcTime: 20 }));
-    const live = createLiveQueryCollection({ query: (q) => q.from({ task: tasks }), gcTime: 20 });
-    live.subscribeChanges(() => {}).unsubscribe();
-    await until("cleaned up", () => tasks.status === "cleaned-up");
-  });
-});
-
-describe("a store that fails", () => {
-  it("is asked again, and what was written meanwhile is shown", async () => {
-    const failing = { times: 0 };
-    const replica = await open({ store: failingStore(failing) });
-    const tasks = createCollection(syncdCollectionOptions({ replica, table: "tasks" }));
-    await tasks.preload();
-    failing.times = 1;
-    await tasks.insert({ id: "a", title: "A" }).isPersisted.promise;
-    expect([failing.times, seen(tasks)]).toEqual([0, [{ id: "a", title: "A" }]]);
-  });
-
-  it("again and again has failed a collection that is new, which comes back with the next write", async () => {
-    const failing = { times: 0 };
-    const replica = await open({ store: failingStore(failing) });
-    const tasks = createCollection(syncdCollectionOptions({ replica, table: "tasks" }));
-    failing.times = 3;
-    await expect(tasks.preload()).rejects.toThrow("out of order");
-    expect(tasks.status).toBe("error");
-    await replica.put("tasks", "a", { title: "A" });
-    await until("ready", () => tasks.status === "ready");
-    expect(seen(tasks)).toEqual([{ id: "a", title: "A" }]);
-  });
-});
-
-/** In memory, and so many reads fail. */
-function failingStore(failing: { times: number }): MakeStore {
-  return async (_name, prepare) => {
-    const store = new MemoryStore(LAYOUT);
-    await store.write(prepare);
-    const read: RowStore["read"] = async (work) => {
-      if (failing.times > 0) {
-        failing.times -= 1;
-        throw new Error("out of order");
-      }
-      return store.read(work);
-    };
-    return { durable: false, read, write: (work) => store.write(work), close: () => store.close() };
-  };
-}
 
 /** The fields of each change that waits. */
 async function written(replica: Pick<Replica, "pending">): Promise<string[][]> {

@@ -81,18 +81,21 @@ export class Feed {
     this.#changed = null;
   }
 
-  async read(tx: Transaction, changed: Changed): Promise<(RecordRow | undefined)[]> {
+  async read(tx: Transaction, changed: Changed): Promise<RecordRow[]> {
     const { table, space } = this.#asked;
-    if (changed) return Promise.all(Array.from(changed.values(), (key) => tx.get("records", key)));
+    if (changed) {
+      const near = await tx.among([...changed.values()]);
+      return near.filter((row) => changed.has(keyText(keyOf(row))));
+    }
     return space === null ? tx.all("records", [table], "table") : tx.all("records", [space, table]);
   }
 
   /** Tells what the records that were read make different, as one transaction, and that the collection is ready. */
-  tell(changed: Changed, rows: readonly (RecordRow | undefined)[]): void {
+  tell(changed: Changed, rows: readonly RecordRow[]): void {
     const { matches, space } = this.#asked;
     const now = new Map<string, Item>();
     for (const row of rows)
-      if (row && matches(row.view, row.deleted)) now.set(keyText(keyOf(row)), itemOf(row, space === null));
+      if (matches(row.view, row.deleted)) now.set(keyText(keyOf(row)), itemOf(row, space === null));
     const gone = [...(changed ?? this.#told).keys()].filter((name) => !now.has(name) && this.#told.has(name));
     const other = [...now].filter(
       ([name, item]) => !same(this.#told.get(name) as Json | undefined, item as Json),
