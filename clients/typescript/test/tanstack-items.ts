@@ -28,3 +28,12 @@ export function seen<T extends object>(collection: {
   const sorted = [...collection.entries()].sort(([one], [other]) => (one < other ? -1 : 1));
   return sorted.map(([, item]) => plain(item) as T & { id: string });
 }
+
+/** Numbers that are the same for a seed. */
+export function drawn(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}

@@ -4,7 +4,7 @@ import { createCollection, createLiveQueryCollection, createTransaction, eq } fr
 import { expect, it } from "vitest";
 import { syncdCollectionOptions, writeTransaction } from "../src/tanstack/index.js";
 import { open, until } from "./devices.js";
-import { plain, seen } from "./tanstack-items.js";
+import { drawn, plain, seen } from "./tanstack-items.js";
 
 interface Shown {
   entries(): Iterable<[string | number, object]>;
@@ -19,15 +19,6 @@ function recorded(shown: Shown): string[] {
     if (state !== states.at(-1)) states.push(state);
   });
   return states;
-}
-
-/** Numbers that are the same for a seed. */
-function drawn(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
 }
 
 interface Task {
