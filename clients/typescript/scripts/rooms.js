@@ -15,6 +15,7 @@ const FLOORS = [
     "index",
     "order",
     "queries",
+    "search",
     "sets",
     "sign-out",
     "spaces",

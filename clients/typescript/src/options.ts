@@ -1,9 +1,10 @@
 /** What an application says when it opens a replica, or keeps it live. */
 
-import type { Batch } from "./batch.js";
+import type { Batch, FieldsOf, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
 import type { Json } from "./data/values.js";
 import type { SocketConstructor } from "./live/endpoint.js";
+import type { Path } from "./query.js";
 import type { Limits } from "./store/enqueue.js";
 import type { Durability } from "./store/indexeddb.js";
 import type { MakeStore } from "./store/open.js";
@@ -40,6 +41,8 @@ export interface OpenOptions<S extends object, R> {
   readonly durability?: Durability;
   /** Raises StoreFailed instead of keeping everything in memory where the browser offers no IndexedDB. */
   readonly requireDurable?: boolean;
+  /** The fields whose words `search` of @syncd/client/search finds, by table, the weightiest first. */
+  readonly search?: { readonly [T in TableOf<S>]?: readonly Path<FieldsOf<S, T>>[] };
   readonly limits?: Partial<Limits>;
   readonly retry?: Partial<RetryPolicy>;
   readonly onConflict?: (conflict: Conflict) => void | Promise<void>;

@@ -4,7 +4,7 @@ import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
 import type { Event } from "./data/events.js";
 import { type Registers, TOMBSTONE } from "./data/merge.js";
 import { compareText, compareValues } from "./data/order.js";
-import { type Row, rowOf } from "./data/row.js";
+import { type Row, rowOf, valueAt } from "./data/row.js";
 import { copy, type Json, type JsonObject, kindOf, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
 import { Observed, type Source } from "./store/observed.js";
@@ -166,16 +166,6 @@ export function compile<F extends object>(
         .sort(compare)
         .slice(offset, offset + limit),
   };
-}
-
-/** What a record has at a path. `own`: its fields. */
-export function valueAt(own: (field: string) => Json | undefined, path: string): Json {
-  const held = own(path);
-  if (held !== undefined) return held;
-  const [field, ...names] = path.split(".") as [string, ...string[]];
-  const at = (value: Json | undefined, name: string): Json | undefined =>
-    kindOf(value) === "object" && Object.hasOwn(value as object, name) ? (value as JsonObject)[name] : null;
-  return names.reduce(at, own(field)) ?? null;
 }
 
 /** A `where` as one condition. Raises InvalidQuery. */

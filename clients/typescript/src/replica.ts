@@ -48,15 +48,15 @@ export type ReplicaOptions<S extends object = AnyTables> = OpenOptions<S, Replic
 export class Replica<S extends object = AnyTables> {
   declare readonly name: string;
   declare readonly app: string;
-  readonly #options: ReplicaOptions<S>;
   readonly #hub = new Hub();
   readonly #closing = new AbortController();
   readonly #device: OwnDevice;
   #live: Live | null = null;
   #tabs!: Tabs;
-  // Private to TypeScript only: the modules beside the core (history, undo) reach these as replica["exchange"].
+  // Private to TypeScript only: the modules beside the core (history, search, undo) reach these as replica["exchange"].
   declare private exchange: Exchange;
   declare private readonly extra: JsonObject;
+  declare private readonly options: ReplicaOptions<S>;
   /** The last write or batch since the replica was opened. */
   protected written: readonly Written[] = [];
 
@@ -64,7 +64,7 @@ export class Replica<S extends object = AnyTables> {
     const { schemaVersion, actor, origin } = options;
     this.name = name;
     this.app = checkId("the app", options.app);
-    this.#options = options;
+    this.options = options;
     const publish = (event: Event): void => {
       this.#hub.publish(event);
       this.#tabs.post({ kind: "event", event });
@@ -73,8 +73,11 @@ export class Replica<S extends object = AnyTables> {
       this.#live?.restart(why);
       this.#hub.publish(changesOf([], "device", true));
     });
-    const given = actor === undefined ? actor : copy(actor, "actor", "actor", 1);
-    this.extra = { schemaVersion, actor: given, origin } as JsonObject; // JSON leaves out what was not given
+    this.extra = {
+      schemaVersion,
+      actor: actor === undefined ? actor : copy(actor, "actor", "actor", 1),
+      origin,
+    } as JsonObject; // JSON leaves out what was not given
   }
 
   /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's, device's or user's; InvalidWrite, StoreFailed. */
@@ -84,7 +87,7 @@ export class Replica<S extends object = AnyTables> {
   ): Promise<Replica<S>> {
     const replica = new Replica<S>(name, options);
     try {
-      await replica.#open();
+      await replica.#open(options);
       return replica;
     } catch (error) {
       await replica.close(); // as far as it was opened
@@ -92,20 +95,20 @@ export class Replica<S extends object = AnyTables> {
     }
   }
 
-  async #open(): Promise<void> {
-    const { schemaVersion, callbackTimeout, onMigrate, clientId, locks, onConflict } = this.#options;
+  async #open(options: ReplicaOptions<S>): Promise<void> {
+    const { schemaVersion, callbackTimeout, onMigrate, clientId, locks, onConflict } = options;
     if (clientId !== undefined) checkId("the client id", clientId);
-    await this.#device.open(this.name, this.#options);
+    await this.#device.open(this.name, options);
     this.#tabs = new Tabs(`syncd:${this.name}`, this.durable, locks);
     this.#tabs.on((message) => {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
-    if (onConflict) this.on((event) => (event.kind === "conflict" ? onConflict(event.conflict) : undefined));
+    if (onConflict) this.on((event) => event.kind === "conflict" && onConflict(event.conflict));
     this.exchange = new Exchange({
       tabs: this.#tabs,
-      server: serverOf(this.#options),
+      server: serverOf(options),
       device: this.#device,
-      retry: { ...RETRY, ...this.#options.retry },
+      retry: { ...RETRY, ...options.retry },
       live: () => this.#live,
       closing: this.#closing.signal,
     });
@@ -156,10 +159,8 @@ export class Replica<S extends object = AnyTables> {
     return this.#one((batch) => batch.put(table, id, fields, place));
   }
 
-  /**
-   * Writes some fields of a record. A deleted record stays deleted. Returns the changeId. As `delete` and `undelete` it
-   * raises NoSuchRecord where there is none on this device, unless `upsert`.
-   */
+  /** Writes some fields of a record. A deleted record stays deleted. Returns the changeId. As `delete` and `undelete` it raises
+   * NoSuchRecord where there is none on this device, unless `upsert`. */
   patch<T extends TableOf<S>>(
     table: T,
     id: string,
@@ -368,7 +369,7 @@ export class Replica<S extends object = AnyTables> {
     if ((this.#live?.state.name ?? "closed") !== "closed") throw new SyncBusy("it is live already.");
     const closing = new AbortController();
     const { signal } = closing;
-    const endpoint = endpointOf(this.exchange, policy, this.#options.webSocket);
+    const endpoint = endpointOf(this.exchange, policy, this.options.webSocket);
     this.#live = new Live(endpoint, this.#tabs, this.#hub, closing);
     // What verifies is loaded when it may first be due. Where it cannot be had, the next live sync tries again.
     if (verify)

@@ -37,7 +37,7 @@ type Kind = (folder: string, options?: SqliteOptions) => SqliteStores;
 
 function node(folder: string, options: SqliteOptions = {}): SqliteStores {
   const stores = nodeSqlite(options);
-  const make: MakeStore = (name, prepare) => stores(join(folder, name), prepare);
+  const make: MakeStore = (name, ...more) => stores(join(folder, name), ...more);
   return Object.assign(make, { destroy: (name: string) => stores.destroy(join(folder, name)) });
 }
 
@@ -47,7 +47,7 @@ async function expo(folder: string, options: SqliteOptions = {}): Promise<Sqlite
 
 function later(made: typeof expo): Kind {
   return (folder, options) => {
-    const make: MakeStore = async (name, prepare) => (await made(folder, options))(name, prepare);
+    const make: MakeStore = async (name, ...more) => (await made(folder, options))(name, ...more);
     return Object.assign(make, {
       destroy: async (name: string) => (await made(folder, options)).destroy(name),
     });

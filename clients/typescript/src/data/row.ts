@@ -1,7 +1,7 @@
 /** A record as the application reads it. Pure. */
 
 import { type Registers, TOMBSTONE } from "./merge.js";
-import { freeze, type Json } from "./values.js";
+import { freeze, type Json, type JsonObject, kindOf } from "./values.js";
 
 /** A record as the application sees it. `space` is null in the personal space. */
 export interface Row<F extends object = { readonly [field: string]: Json }> {
@@ -35,4 +35,14 @@ export function rowOf<F extends object>(record: Held): Row<F> {
     deletedAt: deleted === null ? null : String(deleted),
     fields: Object.fromEntries(fields) as Partial<F>,
   });
+}
+
+/** What a record has at a path. `own`: its fields. */
+export function valueAt(own: (field: string) => Json | undefined, path: string): Json {
+  const held = own(path);
+  if (held !== undefined) return held;
+  const [field, ...names] = path.split(".") as [string, ...string[]];
+  const at = (value: Json | undefined, name: string): Json | undefined =>
+    kindOf(value) === "object" && Object.hasOwn(value as object, name) ? (value as JsonObject)[name] : null;
+  return names.reduce(at, own(field)) ?? null;
 }

@@ -17,10 +17,14 @@ import {
 
 export type Prepare = RowWork<void>;
 
-/** Makes a store of another kind. It runs `prepare` in a transaction each time that it opens what it keeps. */
-export type MakeStore = (name: string, prepare: Prepare) => Promise<RowStore>;
+/**
+ * Makes a store of another kind. It runs `prepare` in a transaction each time that it opens what it keeps. `options` are those of
+ * the replica.
+ */
+export type MakeStore = (name: string, prepare: Prepare, options?: StoreOptions) => Promise<RowStore>;
 
 export interface StoreOptions {
+  readonly search?: object | undefined;
   readonly store?: MakeStore | undefined;
   readonly indexedDB?: IDBFactory | null | undefined;
   readonly durability?: Durability | undefined;
@@ -48,7 +52,7 @@ export async function openStore(
 }
 
 async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {
-  if (options.store !== undefined) return options.store(name, prepare);
+  if (options.store !== undefined) return options.store(name, prepare, options);
   const factory = options.indexedDB === undefined ? globalThis.indexedDB : options.indexedDB;
   try {
     if (!factory) throw new StoreFailed("no IndexedDB");

@@ -3,6 +3,7 @@
 import type { Conflict, Key } from "../data/change.js";
 import { EPOCH, type Instant } from "../data/clock.js";
 import type { Registers } from "../data/merge.js";
+import type { AskedWord } from "../data/searched.js";
 import { StoreFailed, SyncdError } from "../errors.js";
 import { inTime } from "../timing.js";
 
@@ -141,6 +142,16 @@ export interface RowTransaction {
   count(name: Name, prefix: readonly Part[], index: Index): Promise<number>;
   put<N extends Name>(name: N, row: Rows[N]): void;
   delete(name: Name, key: readonly Part[]): void;
+  /**
+   * Of a store that searches by itself the tables that were declared when it was opened: the records that have every word, best
+   * first. `space`: null searches every space.
+   */
+  found?(
+    table: string,
+    space: string | null,
+    asked: readonly AskedWord[],
+    limit: number,
+  ): Promise<RecordRow[]>;
 }
 
 export type RowWork<T> = (rows: RowTransaction) => Promise<T>;

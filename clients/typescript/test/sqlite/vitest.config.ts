@@ -14,6 +14,7 @@ const AGAIN = [
   "reading-writes",
   "replica",
   "scenarios",
+  "search",
   "sync",
   "undo",
   "unknown-records",
