@@ -191,13 +191,9 @@ it.each([[[]], ["title"], [["a", "a"]], [[""]], [[1]], [[["a"]]], [FEW]])(
 function ranked(rows: readonly Row[], text: string): string[] {
   const asked = askedWords(text);
   const found = rows.flatMap(({ id, fields }) => {
-    const view = new Map(
-      Object.entries(fields).map(([field, value]) => [
-        field,
-        { value: value as Json, at: LATER, client: "" },
-      ]),
+    const words = textsAt((field) => fields[field] as Json, SEARCH.t).map((text) =>
+      text.split(" ").filter((word) => word),
     );
-    const words = textsAt(view, SEARCH.t).map((text) => text.split(" ").filter((word) => word));
     let [points, hits] = [0, 0];
     for (const { word, begins } of asked) {
       const fits = (held: string): boolean => (begins ? held.startsWith(word) : held === word);

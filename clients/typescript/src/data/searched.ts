@@ -2,8 +2,8 @@
 
 import { InvalidQuery } from "../errors.js";
 import { checkId } from "./change.js";
-import type { Registers } from "./merge.js";
 import { valueAt } from "./row.js";
+import type { Json } from "./values.js";
 
 /** Of what is below: an index of another one is made again. */
 export const RULE = 1;
@@ -88,10 +88,10 @@ export function askedWords(text: string): AskedWord[] {
   return [...[...some.values()].filter(({ word }) => word !== last.word), { ...last, begins: true }];
 }
 
-/** Of each field the words as one text, each between two spaces of its own; of a list those of the texts in it. */
-export function textsAt(view: Registers, fields: readonly string[]): string[] {
+/** Of each field the words as one text, each between two spaces of its own; of a list those of the texts in it. `own`: a field. */
+export function textsAt(own: (field: string) => Json | undefined, fields: readonly string[]): string[] {
   return fields.map((path) => {
-    const value = valueAt((name) => view.get(name)?.value, path);
+    const value = valueAt(own, path);
     const texts = Array.isArray(value) ? value : [value];
     const words = texts.flatMap((text) => (typeof text === "string" ? wordsOf(text) : []));
     return words.length > 0 ? ` ${words.join("  ")} ` : "";

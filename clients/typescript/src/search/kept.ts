@@ -34,15 +34,17 @@ export class KeptIndex {
 
   /** The records that have every word, best first, as they stand in the store. */
   find(space: string | null, asked: readonly AskedWord[], limit: number): Promise<RecordRow[]> {
+    if (!asked[0]) return Promise.resolve([]);
     // One after the other: each leaves the index as the store was when it read, or later.
     return this.#turns.run(async () => {
       const changed = this.#changed;
       this.#changed = new Map(); // what happens from here on may be too late for this transaction
       try {
         return await this.#source.read(async (tx) => {
-          if (tx.found) {
+          const found = await tx.found?.(this.table, space, asked, limit);
+          if (found) {
             this.#changed = null; // nothing is kept here
-            return tx.found(this.table, space, asked, limit);
+            return found;
           }
           await this.#renew(tx, changed);
           return this.#checked(tx, space, asked, limit);

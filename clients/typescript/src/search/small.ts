@@ -41,7 +41,7 @@ export class SmallIndex {
     const name = keyText(key);
     const number = this.#numbers.get(name);
     const before = number === undefined ? [] : (this.#records.get(number)?.texts ?? []);
-    const texts = row && !row.deleted ? textsAt(row.view, this.#fields) : [];
+    const texts = row && !row.deleted ? textsAt((field) => row.view.get(field)?.value, this.#fields) : [];
     if (this.#fields.every((_, n) => (before[n] ?? "") === (texts[n] ?? ""))) return false;
     if (number !== undefined) this.#remove(name, number, before);
     if (texts.some((text) => text)) this.#add(name, { key: row ? keyOf(row) : key, texts });

@@ -5,6 +5,7 @@ import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
+import { declareSearch, settleSearch } from "./search.js";
 import { APPLICATION, COLUMNS, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
 
@@ -31,10 +32,11 @@ export interface SqliteStores extends MakeStore {
 
 /** Stores in files of SQLite. */
 export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): SqliteStores {
-  const make: MakeStore = async (name, prepare) => {
+  const make: MakeStore = async (name, prepare, { search } = {}) => {
     const store = new SqliteStore(await own(files, name, options, begin));
     try {
       await store.write(prepare);
+      await store.declare(search);
       return store;
     } catch (error) {
       await store.closed();
@@ -58,6 +60,8 @@ export class SqliteStore implements RowStore {
   #ended: Promise<void> | null = null;
   /** Whether SQLite may be in a transaction. */
   #begun = false;
+  /** Whether there are tables that are searched. */
+  #searched = false;
   #tidying: ReturnType<typeof setTimeout> | undefined;
 
   /** `driver`: that of a file which is this one's own, and of its format. */
@@ -80,6 +84,13 @@ export class SqliteStore implements RowStore {
 
   write<T>(work: RowWork<T>): Promise<T> {
     return this.#turn(() => this.#write(work));
+  }
+
+  /** Makes the index of what is searched. Without a `search` all stays, and is kept. Raises InvalidQuery, StoreFailed. */
+  async declare(search: object | undefined): Promise<void> {
+    await this.write(async () => {
+      this.#searched = await declareSearch(this.#driver, search);
+    });
   }
 
   close(): void {
@@ -106,6 +117,7 @@ export class SqliteStore implements RowStore {
       await this.#driver.run("BEGIN IMMEDIATE");
       const answer = await work(rows);
       await rows.flush();
+      if (this.#searched) await settleSearch(this.#driver);
       await this.#driver.run("COMMIT");
       this.#begun = false;
       this.#tidy();

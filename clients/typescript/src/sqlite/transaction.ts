@@ -1,6 +1,7 @@
 /** One transaction of the store. What is put waits until something is read, or the end, and goes as a list for each table. */
 
 import type { Key } from "../data/change.js";
+import type { AskedWord } from "../data/searched.js";
 import { StoreFailed } from "../errors.js";
 import {
   type Index,
@@ -13,6 +14,7 @@ import {
 } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteRow, SqliteValue } from "./driver.js";
+import { searchStatement } from "./search.js";
 import { COLUMNS, decode, encode } from "./tables.js";
 
 /** The columns of a row to write, or null for one to delete, by their key as text. */
@@ -59,6 +61,19 @@ export class SqliteTransaction implements RowTransaction {
     const asked = equal(membersOf(name, index).slice(0, prefix.length));
     const [found] = await this.#find(`SELECT count(*) AS number FROM ${name} WHERE ${asked}`, prefix);
     return found?.number as number;
+  }
+
+  async found(
+    table: string,
+    space: string | null,
+    asked: readonly AskedWord[],
+    limit: number,
+  ): Promise<RecordRow[] | undefined> {
+    const statement = await this.#next(() => searchStatement(this.#driver, table, space, asked, limit));
+    if (!statement) return undefined;
+    const keys = await this.#find(...statement);
+    const rows = keys.map(({ space, table, id }) => this.get("records", [space, table, id] as Part[]));
+    return (await Promise.all(rows)).filter((row) => row !== undefined);
   }
 
   put<N extends Name>(name: N, row: Rows[N]): void {

@@ -144,14 +144,14 @@ export interface RowTransaction {
   delete(name: Name, key: readonly Part[]): void;
   /**
    * Of a store that searches by itself the tables that were declared when it was opened: the records that have every word, best
-   * first. `space`: null searches every space.
+   * first; undefined of others. `space`: null searches every space.
    */
   found?(
     table: string,
     space: string | null,
     asked: readonly AskedWord[],
     limit: number,
-  ): Promise<RecordRow[]>;
+  ): Promise<RecordRow[] | undefined>;
 }
 
 export type RowWork<T> = (rows: RowTransaction) => Promise<T>;
