@@ -52,6 +52,7 @@ const PAGES = [
   FORMS,
   `${DOCS}guide/lists-and-sets.md`,
   `${DOCS}guide/queries.md`,
+  `${DOCS}guide/search.md`,
   `${DOCS}guide/sharing.md`,
   STORES,
   TANSTACK,
