@@ -8,7 +8,7 @@ import { enqueue, LIMITS } from "../src/store/enqueue.js";
 import { MemoryStore } from "../src/store/memory.js";
 import { pack } from "../src/store/outbox.js";
 import { LAYOUT, Store } from "../src/store/store.js";
-import { type Applied, applyPage, beginRestart, eventsOf } from "../src/sync/apply.js";
+import { type Applied, announce, applyPage, beginRestart } from "../src/sync/apply.js";
 import { buildPage, type Page, readConflict } from "../src/sync/reply.js";
 import { findUnseen } from "../src/sync/unseen.js";
 import { wire } from "./script.js";
@@ -48,7 +48,11 @@ async function states(store: Store): Promise<string[]> {
 }
 
 describe("an answer tells", () => {
-  const NOTHING: Applied = { rejected: [], changed: [], everything: false };
+  const told = (done: Partial<Applied>, page?: Page): Event[] => {
+    const events: Event[] = [];
+    announce({ publish: (event) => events.push(event) }, done, page);
+    return events;
+  };
   const KEY = ["", "t", "r"] as const;
   const changes = { kind: "changes", source: "server" };
   const record = { space: null, table: "t", id: "r" };
@@ -84,20 +88,18 @@ describe("an answer tells", () => {
       space: "",
     }));
     const said = answer(pushed, ...statuses.map((status) => ({ status })));
-    expect(eventsOf(page(said, pushed), { ...NOTHING, ...done })).toEqual(events);
+    expect(told(done, page(said, pushed))).toEqual(events);
   });
 
   it("each conflict by itself, and what was refused without an answer", () => {
     const lost = { table: "t", id: "r", field: "n" };
     const conflicts = [lost, { ...lost, spaceId: "s" }].map(readConflict);
-    expect(eventsOf(null, { ...NOTHING, conflicts })).toMatchObject([
+    expect(told({ conflicts })).toMatchObject([
       { kind: "conflict", conflict: { ...lost, space: null } },
       { kind: "conflict", conflict: { ...lost, space: "s" } },
     ]);
-    expect(eventsOf(null, { ...NOTHING, rejected: ["c"] })).toEqual([
-      { kind: "answered", accepted: 0, rejected: ["c"] },
-    ]);
-    expect(eventsOf(null, NOTHING)).toEqual([]);
+    expect(told({ rejected: ["c"] })).toEqual([{ kind: "answered", accepted: 0, rejected: ["c"] }]);
+    expect(told({})).toEqual([]);
   });
 });
 
@@ -147,7 +149,7 @@ describe("an answer", () => {
     const conflicts = [lost, { ...lost, spaceId: "s" }, { ...lost, spaceId: "s2" }];
     const kept = async (said: JsonObject): Promise<(string | null)[]> =>
       store.write(async (tx) => {
-        await applyPage(tx, page(said), [], undefined, findUnseen);
+        await applyPage(tx, page(said), [], findUnseen);
         return (await tx.all("conflicts")).map(({ conflict, space }) =>
           conflict.space === (space || null) ? conflict.space : "another",
         );
@@ -171,7 +173,7 @@ describe("an answer", () => {
     const acked = (): Promise<unknown> => store.read(async ({ meta }) => meta.acked);
     await store.write((tx) => applyPage(tx, page(said, pushed, true), pushed));
     expect(await acked()).toEqual([ids[1]]);
-    await store.write((tx) => applyPage(tx, page({}), [], ["other"]));
+    await store.write((tx) => applyPage(tx, page({}), [], null, ["other"]));
     expect(await acked()).toEqual([ids[1]]);
     await store.write((tx) => applyPage(tx, page({}), []));
     expect(await acked()).toEqual([]);

@@ -1,7 +1,8 @@
 /** A page whose application was deployed anew: what is loaded on demand is gone from the server. */
 
 import { describe, expect, it, vi } from "vitest";
-import { LOST, page, results, scripted } from "./script.js";
+import { NotAllowed } from "../src/index.js";
+import { LOST, page, problem, results, scripted } from "./script.js";
 
 vi.mock("../src/sync/unseen.js", () => {
   throw new Error("the chunk is gone");
@@ -37,5 +38,19 @@ describe("where what finds conflicts cannot be loaded", () => {
     await replica.sync();
     expect(script.asked.at(2)?.url.searchParams.get("roles")).toBe("");
     expect(await replica.spaces()).toEqual([{ id: "s", name: null, role: null }]);
+  });
+
+  it("names and roles are kept while all is read again", async () => {
+    const { replica, script } = await scripted();
+    const space = { id: "s", name: "S", role: "reader" };
+    const { store } = replica["exchange"].parts.device;
+    await store.write(async (tx) => tx.put("spaces", space)); // as a page has kept it, before the chunk was gone
+    script.answers.push(problem(410, "cursor_lost"), problem(403, "forbidden"));
+    await expect(replica.pull()).rejects.toMatchObject({ code: "forbidden" });
+    expect(await replica.spaces()).toEqual([]);
+    await expect(replica.put("t", "a", { n: 1 }, { space: "s" })).rejects.toBeInstanceOf(NotAllowed);
+    script.answers.push(page([], { spaces: { joined: ["s"], left: [] } }));
+    await replica.pull();
+    expect(await replica.spaces()).toEqual([space]);
   });
 });

@@ -4,9 +4,8 @@ import type { Packed } from "../data/change.js";
 import type { Json } from "../data/values.js";
 import { NO_SOCKET } from "../error-codes.js";
 import { pack, unread } from "../store/outbox.js";
-import { applyPage, beginRestart } from "../sync/apply.js";
+import { announce, applyPage, beginRestart } from "../sync/apply.js";
 import { loadFinder } from "../sync/on-demand.js";
-import { announce } from "../sync/session.js";
 import { claim } from "../sync/tokens.js";
 import { sleep, vary, Wakeup } from "../timing.js";
 import type { Endpoint, Socket } from "./endpoint.js";
@@ -177,26 +176,19 @@ export class Connection {
   }
 
   async #take(frame: Frame): Promise<void> {
-    switch (frame.kind) {
-      case "delivered":
-      case "answered":
-        return this.#apply(frame);
-      case "authenticated":
-        return this.#end.checkUser(frame.user);
-      case "unsubscribed":
-        return frame.lost ? this.#end.store.write(beginRestart) : undefined;
-      default:
-    }
+    if ("page" in frame) await this.#apply(frame);
+    else if (frame.kind === "authenticated") await this.#end.checkUser(frame.user);
+    else if (frame.kind === "unsubscribed" && frame.lost) await this.#end.store.write(beginRestart);
   }
 
   async #apply({ page, pushed }: Of<"delivered" | "answered">): Promise<void> {
     const find = await loadFinder();
     const done = await this.#end.store.write(async (tx) => {
-      const applied = await applyPage(tx, page, pushed, this.#session.checked, find);
+      const applied = await applyPage(tx, page, pushed, find, this.#session.checked);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });
-    announce(this.#end, page, done);
+    announce(this.#end, done, page);
   }
 
   /** What a frame means for the connection itself. */

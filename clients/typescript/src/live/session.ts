@@ -194,7 +194,7 @@ export class LiveSession {
         break;
       case "delivered":
         this.caughtUp = this.subscribed && !frame.page.more;
-        this.restarting = this.restarting && frame.page.more;
+        this.restarting &&= frame.page.more;
         break;
       case "answered":
         this.awaiting = null;
@@ -208,7 +208,7 @@ export class LiveSession {
         break;
       case "unsubscribed":
         this.subscribed = this.caughtUp = false;
-        this.restarting = this.restarting || frame.lost;
+        this.restarting ||= frame.lost;
         this.#subscribeHeld = frame.again;
         break;
       default:

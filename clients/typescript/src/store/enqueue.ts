@@ -7,7 +7,7 @@ import { dump, type Json } from "../data/values.js";
 import { BatchTooLarge, InvalidWrite, NoSuchRecord, NotAllowed } from "../errors.js";
 import { type LoadedRecords, load, pick, save } from "./records.js";
 import { redate, resettle } from "./restamp.js";
-import type { Transaction } from "./store.js";
+import { spaceOf, type Transaction } from "./store.js";
 
 /** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
 export interface Limits {
@@ -82,7 +82,7 @@ export async function enqueue(
 
 async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void> {
   for (const space of new Set(keys.map(([space]) => space)))
-    if ((await tx.get("spaces", [space]))?.role === "reader")
+    if ((await spaceOf(tx, space))?.role === "reader")
       throw new NotAllowed(`reader of ${space}.`, "not_a_writer");
 }
 

@@ -98,11 +98,8 @@ export async function unread(tx: Transaction, pushed: readonly Packed[]): Promis
 
 /** Whether anything is on its way to the server, or its server's form not here yet. */
 export async function waiting(tx: Transaction): Promise<boolean> {
-  const rows = await Promise.all([
-    tx.all("outbox", ["pending"], "state", 1),
-    tx.all("outbox", ["acked"], "state", 1),
-  ]);
-  return rows.flat().length > 0;
+  const rows = await tx.all("outbox", ["pending"], "state", 1);
+  return rows.concat(await tx.all("outbox", ["acked"], "state", 1)).length > 0;
 }
 
 /** What the server has, by its answer or because it sent it back, need not be sent any more. */

@@ -68,8 +68,8 @@ export interface Meta {
   cursor: string;
   /** Up to where the server has told the names and roles of spaces. */
   roles: string;
-  /** What it told of spaces that it could not read then, and so has not named. */
-  told?: readonly { readonly id: string; readonly name: string; readonly role: string }[] | undefined;
+  /** What it told of spaces that it has not named, or not again since all is read again: those that it could not read. */
+  told?: readonly Rows["spaces"][] | undefined;
   round: number;
   restarting: boolean;
   trouble: Trouble | null;
@@ -233,6 +233,11 @@ export async function within<T>(rows: RowTransaction, work: Work<T>): Promise<T>
   const answer = await work(Object.assign(rows, { meta }));
   if (JSON.stringify(meta) !== before) rows.put("meta", { name: "meta", meta });
   return answer;
+}
+
+/** A space as it was told last, also where it is not named, or not again since all is read again. */
+export async function spaceOf(tx: Transaction, id: string): Promise<Rows["spaces"] | undefined> {
+  return (await tx.get("spaces", [id])) ?? tx.meta.told?.find((space) => space.id === id);
 }
 
 /** The name of a row's record. */

@@ -16,7 +16,7 @@ import { parse } from "../data/values.js";
 import * as outbox from "../store/outbox.js";
 import { dropUnconfirmed, load, pick, save, settle } from "../store/records.js";
 import { redate } from "../store/restamp.js";
-import { keyOf, type Transaction } from "../store/store.js";
+import { keyOf, spaceOf, type Transaction } from "../store/store.js";
 import type { Page, Result } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
@@ -25,7 +25,7 @@ export interface Applied {
   readonly rejected: readonly string[];
   readonly changed: readonly Key[];
   readonly everything: boolean;
-  readonly conflicts?: readonly Conflict[];
+  readonly conflicts: readonly Conflict[];
   readonly spaces?: SpacesChanged | undefined;
 }
 
@@ -40,8 +40,8 @@ export async function applyPage(
   tx: Transaction,
   page: Page,
   pushed: readonly Packed[],
-  checked = tx.meta.acked ?? [],
   find?: FindConflicts | null,
+  checked = tx.meta.acked ?? [],
 ): Promise<Applied> {
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
@@ -85,14 +85,15 @@ async function moveOn(
   applied: readonly Result[],
   checked: readonly string[],
 ): Promise<boolean> {
-  const { acked = [] } = tx.meta;
-  tx.meta.cursor = page.cursor ?? tx.meta.cursor;
-  tx.meta.acked = page.more
+  const { meta } = tx;
+  const { acked = [] } = meta;
+  meta.cursor = page.cursor ?? meta.cursor;
+  meta.acked = page.more
     ? acked.concat(applied.at(-1)?.changeId ?? []).slice(-16)
     : acked.filter((id) => !checked.includes(id));
-  const restarted = !page.more && tx.meta.restarting;
+  const restarted = !page.more && meta.restarting;
   if (restarted) await dropUnconfirmed(tx);
-  tx.meta.trouble = null;
+  meta.trouble = null;
   return restarted;
 }
 
@@ -149,7 +150,7 @@ function adopt(result: Result, sent: Packed, client: string): Change {
     const held = change.registers.get(field);
     if (held === undefined || held.at === at) continue;
     const value = change.op === "delete" && field === TOMBSTONE ? at : held.value;
-    change.registers.set(field, { value, at, client: held.client, sent: held.at });
+    change.registers.set(field, { ...held, value, at, sent: held.at });
   }
   return change;
 }
@@ -170,7 +171,7 @@ function refusals(results: readonly Result[]): Map<string, Refusal> {
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
   const gone: Key[] = [];
   for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
-  for (const id of page.joined) tx.put("spaces", { ...(await tx.get("spaces", [id])), id });
+  for (const id of page.joined) tx.put("spaces", { ...(await spaceOf(tx, id)), id });
   return gone;
 }
 
@@ -186,24 +187,25 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
 
 /** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
 export async function beginRestart(tx: Transaction): Promise<void> {
-  tx.meta.cursor = "";
-  tx.meta.acked = [];
-  tx.meta.roles = "";
-  tx.meta.restarting = true;
-  tx.meta.round += 1;
-  for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
+  const { meta } = tx;
+  meta.cursor = meta.roles = "";
+  meta.acked = [];
+  meta.restarting = true;
+  meta.round += 1;
+  const spaces = await tx.all("spaces");
+  meta.told = spaces.concat(meta.told ?? []);
+  for (const { id } of spaces) tx.delete("spaces", [id]);
 }
 
-/** What an answer of the server, applied, means to the application. */
-export function eventsOf(page: Page | null, done: Applied): Event[] {
-  const events: Event[] = [];
-  if (done.changed.length > 0 || done.everything)
-    events.push(changesOf(done.changed, "server", done.everything));
+/** Tells everybody what an answer of the server, applied, means to the application. */
+export function announce(
+  { publish }: { readonly publish: (event: Event) => void },
+  { changed = [], everything, rejected = [], conflicts = [], spaces }: Partial<Applied>,
+  page?: Page,
+): void {
+  if (changed[0] || everything) publish(changesOf(changed, "server", everything));
   const accepted = page?.results.filter(({ status }) => status !== "rejected").length ?? 0;
-  if (accepted > 0 || done.rejected.length > 0) {
-    events.push({ kind: "answered", accepted, rejected: done.rejected });
-  }
-  for (const conflict of done.conflicts ?? []) events.push({ kind: "conflict", conflict });
-  if (done.spaces) events.push(done.spaces);
-  return events;
+  if (accepted > 0 || rejected[0]) publish({ kind: "answered", accepted, rejected });
+  for (const conflict of conflicts) publish({ kind: "conflict", conflict });
+  if (spaces) publish(spaces);
 }

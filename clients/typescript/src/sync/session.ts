@@ -12,7 +12,7 @@ import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } f
 import type { Limits } from "../store/enqueue.js";
 import { pack, reject } from "../store/outbox.js";
 import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
-import { type Applied, applyPage, beginRestart, eventsOf } from "./apply.js";
+import { type Applied, announce, applyPage, beginRestart } from "./apply.js";
 import { blamedIn } from "./blamed.js";
 import { loadFinder } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
@@ -255,14 +255,12 @@ export class Session {
       const page = readPage(body, sent.pushed);
       this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
       this.#find = await loadFinder();
-      const done = await this.#device.store.write((tx) =>
-        applyPage(tx, page, sent.pushed, undefined, this.#find),
-      );
+      const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, this.#find));
       this.#attempt = 0;
       this.#renewed = false;
       this.#caughtUp = this.#scope === "push" || !page.more;
       this.#count(page, done);
-      announce(this.#device, page, done);
+      announce(this.#device, done, page);
     } catch (error) {
       if (!(error instanceof BadReply)) throw error;
       if (!error.garbled) return this.#giveUp("refused", error);
@@ -280,7 +278,7 @@ export class Session {
     }
     report.pulled += page.changes.length;
     report.rejected.push(...done.rejected);
-    report.conflicts.push(...(done.conflicts ?? []));
+    report.conflicts.push(...done.conflicts);
     report.joined.push(...page.joined.filter(spaceKey));
     report.left.push(...page.left);
     report.unreadable.push(...page.unreadable.filter((space) => !report.unreadable.includes(space)));
@@ -308,7 +306,7 @@ export class Session {
     } else if (large && batches.size > 1) {
       this.#pushChanges = Math.max(1, Math.floor(sent.pushed.length / 2));
     } else if (large && batches.size > 0) {
-      await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, { code, detail }])));
+      await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, problem])));
     } else {
       await this.#giveUp("refused", new Refused(detail, code, status));
     }
@@ -317,7 +315,7 @@ export class Session {
   async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {
     const rejected = await this.#device.store.write((tx) => reject(tx, refusals));
     this.report.rejected.push(...rejected);
-    announce(this.#device, null, { rejected, changed: [], everything: false });
+    announce(this.#device, { rejected });
   }
 
   async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
@@ -325,9 +323,4 @@ export class Session {
     await noteTrouble(this.#device.store, { kind, code, detail }).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
-}
-
-/** Tells everybody what an answer of the server, applied, means to the application. */
-export function announce({ publish }: Pick<Device, "publish">, page: Page | null, done: Applied): void {
-  for (const event of eventsOf(page, done)) publish(event);
 }

@@ -11,7 +11,7 @@ import type { Transaction } from "../store/store.js";
 import { sleep } from "../timing.js";
 import type { Exchange } from "./exchange.js";
 import { apiClientOf, ask } from "./request.js";
-import { announce } from "./session.js";
+import { announce } from "./apply.js";
 
 /** Of the 256 buckets: from then on it is cheaper to fetch everything again. */
 const MANY = 64;
@@ -223,7 +223,7 @@ class Verification {
     for (const key of fresh) this.#repaired.add(key);
     this.#found.differences += fresh.length;
     this.#found.repaired += fresh.length;
-    announce(this.#exchange.parts.device, null, { rejected: [], changed, everything: false });
+    announce(this.#exchange.parts.device, { changed });
     return wire.hasMore === true && fresh.length > 0;
   }
 
