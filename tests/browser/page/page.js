@@ -1,5 +1,6 @@
 // The least page that has a replica: the tests call what it puts into the window.
 import { Replica } from "@syncd/client";
+import { search } from "../../../clients/typescript/src/search/index.js";
 
 window.events = [];
 window.longTasks = [];
@@ -11,6 +12,10 @@ window.openReplica = async (name, options) => {
   window.replica = await Replica.open(name, options);
   window.replica.on((event) => window.events.push({ ...event, keys: event.keys?.length ?? 0 }));
 };
+
+window.search = search;
+window.found = async (table, text, options) =>
+  (await search(window.replica, table, text, options)).map(({ id }) => id);
 
 window.goLive = () => {
   window.live = window.replica.live({ policy: { first: 50, longest: 500 } });

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ..data.change import Key, check_asked
+from ..data.change import check_asked
 from ..data.record import Record
 from ..data.searched import RULE, Asked, asked_words, texts_at
 from ..data.values import parse
@@ -43,9 +43,12 @@ _TABLES = (
         )
     ),
 )
-_CHANGED = f"SELECT n, tbl, space, id FROM search_changed ORDER BY n LIMIT {_CHUNK}"
-_FIND = "SELECT n FROM search_records WHERE tbl = ? AND space = ? AND id = ?"
-_DOC = "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted = 0"
+_NOTED = f"SELECT max(n) FROM (SELECT n FROM search_changed ORDER BY n LIMIT {_CHUNK})"
+_CHANGED = """SELECT c.space, c.id, s.n, r.doc, {held}
+FROM (SELECT DISTINCT space, id FROM search_changed WHERE n <= :noted AND tbl = :table) c
+LEFT JOIN search_records s ON s.tbl = :table AND s.space = c.space AND s.id = c.id
+LEFT JOIN records r ON r.tbl = :table AND r.space = c.space AND r.id = c.id AND r.deleted = 0
+LEFT JOIN {words} w ON w.rowid = s.n"""
 
 
 class Searched(NamedTuple):
@@ -66,12 +69,11 @@ class SearchIndex:
     def settle(self, db: sqlite3.Connection) -> None:
         """Brings the index up to what the transaction has changed, some records at once."""
         tables: dict[str, Searched] = {}
-        while changed := db.execute(_CHANGED).fetchall():
+        while (noted := db.execute(_NOTED).fetchone()[0]) is not None:
             tables = tables or held(db)
-            for key in dict.fromkeys((table, space, record) for _, table, space, record in changed):
-                if key[0] in tables:
-                    _renew(db, tables[key[0]], key)
-            db.execute("DELETE FROM search_changed WHERE n <= ?", (changed[-1][0],))
+            for table, searched in tables.items():
+                _renew(db, table, searched, noted)
+            db.execute("DELETE FROM search_changed WHERE n <= ?", (noted,))
 
     def scrub(self, db: sqlite3.Connection) -> None:
         """What was deleted leaves the index's pages, where FTS5 has not seen to that."""
@@ -134,31 +136,38 @@ def _declare(db: sqlite3.Connection, wanted: Mapping[str, Searched]) -> None:
     SearchIndex().settle(db)
 
 
-def _renew(db: sqlite3.Connection, searched: Searched, key: Key) -> None:
-    """Puts the words of a record as it stands in the place of those that it had."""
-    name, columns = searched.words, ", ".join(searched.columns)
-    found = db.execute(_FIND, key).fetchone()
-    texts = _texts(db.execute(_DOC, key).fetchone(), searched)
-    if found is None and any(texts):
-        number = db.execute("INSERT INTO search_records (tbl, space, id) VALUES (?, ?, ?)", key).lastrowid
-        places = ", ".join("?" * len(texts))
-        db.execute(f"INSERT INTO {name} (rowid, {columns}) VALUES (?, {places})", (number, *texts))
-    elif found is not None and not any(texts):
-        db.execute(f"DELETE FROM {name} WHERE rowid = ?", found)
-        db.execute("DELETE FROM search_records WHERE n = ?", found)
-    elif (
-        found is not None
-        and list(db.execute(f"SELECT {columns} FROM {name} WHERE rowid = ?", found).fetchone()) != texts
-    ):
-        values = ", ".join(f"{column} = ?" for column in searched.columns)
-        db.execute(f"UPDATE {name} SET {values} WHERE rowid = ?", (*texts, *found))
+def _renew(db: sqlite3.Connection, table: str, searched: Searched, noted: int) -> None:
+    """Puts the words of the records that were noted up to `noted`, as they stand, in the place of those they had."""
+    words, columns = searched.words, ", ".join(searched.columns)
+    asked = _CHANGED.format(held=", ".join(f"w.{column}" for column in searched.columns), words=words)
+    rows = db.execute(asked, {"noted": noted, "table": table}).fetchall()
+    last = db.execute("SELECT coalesce(max(n), 0) FROM search_records").fetchone()[0]
+    old, gone, fresh, put = [], [], [], []
+    for space, record, number, doc, *before in rows:
+        texts = _texts(doc, searched)
+        if [text or "" for text in before] == texts:
+            continue
+        if number is not None:
+            old.append((number,))
+        if not any(texts):
+            gone.append((number,))
+            continue
+        if number is None:
+            number = last = last + 1
+            fresh.append((number, table, space, record))
+        put.append((number, *texts))
+    db.executemany(f"DELETE FROM {words} WHERE rowid = ?", old)
+    db.executemany("DELETE FROM search_records WHERE n = ?", gone)
+    db.executemany("INSERT INTO search_records (n, tbl, space, id) VALUES (?, ?, ?, ?)", fresh)
+    places = ", ".join("?" * len(searched.columns))
+    db.executemany(f"INSERT INTO {words} (rowid, {columns}) VALUES (?, {places})", put)
 
 
-def _texts(row: tuple[str] | None, searched: Searched) -> list[str]:
+def _texts(doc: str | None, searched: Searched) -> list[str]:
     try:
-        return texts_at(parse(row[0]), searched.fields) if row else []
+        return texts_at({} if doc is None else parse(doc), searched.fields)
     except (ValueError, TypeError, AttributeError):
-        return []  # a row that is damaged, and repaired by the next verification
+        return [""] * len(searched.fields)  # a row that is damaged, and repaired by the next verification
 
 
 def find(store: Store, table: str, space: str | None, text: str, limit: int | None) -> list[Record]:
