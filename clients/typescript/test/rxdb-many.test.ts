@@ -28,7 +28,8 @@ function dice(seed: number): (limit: number) => number {
 /** Some edit of a task, as the dice fall. */
 async function edit({ tasks }: Device, id: string, step: number, what: number): Promise<void> {
   const found = await tasks.findOne(id).exec();
-  if (found === null) await tasks.insert({ id, title: `new ${step}`, done: false });
+  // what is pulled meanwhile makes no conflict of it
+  if (found === null) await tasks.insertIfNotExists({ id, title: `new ${step}`, done: false });
   else if (what === 0) await found.incrementalRemove();
   else if (what < 3) await found.incrementalPatch({ title: `t${step}` });
   else if (what < 5)
@@ -48,11 +49,38 @@ function asDocument(fields: object): object {
   );
 }
 
+/** What failed, in short: RxDB's own messages say only where to read more. */
+function wordsOf(error: Error): string {
+  const { code, parameters } = error as {
+    code?: string;
+    parameters?: { errors?: object; writeError?: object };
+  };
+  return `${code} ${JSON.stringify(parameters?.errors ?? parameters?.writeError ?? error.message).slice(0, 300)}`;
+}
+
+/** All that says where a device stands: what it shows, RxDB's state of the server, the adapter's, and what failed. */
+async function told({ tasks, replication, errors }: Device): Promise<object> {
+  const ids = Array.from({ length: 5 }, (_, n) => `t${n}`);
+  const keys = ids.map((id) => `${id}|0`);
+  const metas = await replication.state.metaInstance?.findDocumentsById(keys, true);
+  const kept = await tasks.database.collections.syncd?.find({ selector: { kind: "record" } }).exec();
+  return {
+    documents: await tasks.storageInstance.findDocumentsById(ids, true),
+    noted: metas?.map(({ docData }) => docData),
+    server: kept?.map(({ body }) => body),
+    errors: [...new Set(errors.map(wordsOf))],
+  };
+}
+
 /** Each device has what the server has. */
-async function expectServers(token: string, devices: readonly Device[]): Promise<void> {
+async function expectServers(token: string, devices: readonly Device[], of = ""): Promise<void> {
   const found = Object.entries(await onServer(token));
   const expected = Object.fromEntries(found.map(([id, fields]) => [id, asDocument(fields)]));
-  for (const rx of devices) expect(await all(rx)).toEqual(expected);
+  for (const [place, rx] of devices.entries()) {
+    const has = await all(rx);
+    const differ = JSON.stringify({ has, expected, told: await told(rx) });
+    expect(has, `device ${place}${of}: ${differ}`).toEqual(expected);
+  }
 }
 
 /** Sixty edits of five tasks, by two databases whose lines are cut now and then, and by a replica of our own. */
@@ -91,7 +119,7 @@ describe("many devices", () => {
       await replica.sync();
       await settled(...devices);
     }
-    await expectServers(token, devices);
+    await expectServers(token, devices, ` of seed ${seed}`);
     expect(Object.keys(await onServer(token)).length).toBeGreaterThan(1);
     for (const rx of devices) expect(await rx.replication.rejected()).toEqual([]);
   });

@@ -25,7 +25,7 @@ import { type Server, serverOf } from "../sync/server.js";
 import { freshToken, type Token, usersOf } from "../sync/tokens.js";
 import { Mutex } from "../timing.js";
 import { type Document, shapeOf, type WriteRow } from "./documents.js";
-import type { Feed } from "./feed.js";
+import type { Feed, Written } from "./feed.js";
 import { type Hint, hints$ } from "./hints.js";
 import { type Checkpoint, type Pulled, pull } from "./pull.js";
 import { again, idOf, push } from "./push.js";
@@ -173,22 +173,39 @@ export class SyncdReplication<D> {
         handler: async (rows) => (await this.#push(rows as unknown as WriteRow[], hashFunction)) as never,
       },
     });
-    this.state.canceled$.pipe(filter(Boolean)).subscribe(() => closing.abort());
+    const edits = collection.storageInstance.changeStream().subscribe((bulk) => void this.#edited(bulk));
+    this.state.canceled$.pipe(filter(Boolean)).subscribe(() => {
+      edits.unsubscribe();
+      closing.abort();
+    });
   }
 
   async #pull(checkpoint: Checkpoint | undefined, size: number): Promise<Pulled> {
-    return this.#redelivery.complete(await pull(this.#feed, checkpoint, size));
+    const pulled = await this.#redelivery.complete(await pull(this.#feed, checkpoint, size));
+    void this.state.internalReplicationState?.streamQueue.down.then(() => this.#redelivery.written());
+    return pulled;
   }
 
   async #push(rows: readonly WriteRow[], hash: (text: string) => Promise<string>): Promise<Document[]> {
-    const noted = this.#redelivery.pushing(new Set(rows.map((row) => idOf(this.#feed, row))));
-    // RxDB has noted what was pushed when its queue is through, whatever has to be repeated until then.
-    void this.state.internalReplicationState?.streamQueue.up.then(() => {
-      if (noted()) this.#written.next([]);
-    });
-    const differing = await push(this.#feed, rows, async (text) => hash(text));
+    this.#editing(rows.map((row) => idOf(this.#feed, row)));
+    const { differing, edited } = await push(this.#feed, rows, async (text) => hash(text));
+    this.#redelivery.ignored(edited);
     this.#written.next([]); // what was pushed is pulled too: that is how its place in the feed is passed
     return differing;
+  }
+
+  /** Documents were written here, unless it was RxDB, as they were pulled. */
+  async #edited({ context, events }: EventBulk): Promise<void> {
+    if (context === (await this.state.internalReplicationState?.downstreamBulkWriteFlag)) return;
+    this.#editing(events.map(({ documentId }) => documentId));
+  }
+
+  /** RxDB is through with an edit, and has noted what was pushed, when its queue is, whatever is repeated until then. */
+  #editing(ids: readonly string[]): void {
+    const through = this.#redelivery.editing(ids);
+    void (this.state.internalReplicationState?.streamQueue.up ?? Promise.resolve()).then(() => {
+      if (through()) this.#written.next([]);
+    });
   }
 
   /** Edits that the server refused, oldest first. Their documents are as the server has them. */
@@ -228,8 +245,19 @@ export class SyncdReplication<D> {
   }
 }
 
-async function writtenOf(collection: RxCollection, ids: readonly string[]): Promise<Map<string, number>> {
+/** What RxDB tells of a write to its storage. */
+interface EventBulk {
+  readonly context: string;
+  readonly events: readonly { readonly documentId: string }[];
+}
+
+async function writtenOf(collection: RxCollection, ids: readonly string[]): Promise<Map<string, Written>> {
   const found = await collection.storageInstance.findDocumentsById([...ids], true);
   const primary = collection.schema.primaryPath as string;
-  return new Map(found.map((row) => [String((row as Record<string, unknown>)[primary]), row._meta.lwt]));
+  return new Map(
+    found.map((row) => {
+      const document = row as unknown as Document;
+      return [String(document[primary]), { at: row._meta.lwt, document }];
+    }),
+  );
 }

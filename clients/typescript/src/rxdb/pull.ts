@@ -13,13 +13,15 @@ import { type Acked, goneRecord, type ShadowRecord } from "./shadow.js";
 /**
  * Where a replication stands. `cursor` is the server's. `round` names the start from "" that it goes back to, and
  * `starting` says that not everything of it has come yet. `past` is the number of the last acknowledged change of the
- * device's own that it is past: kept with the cursor, it is never ahead of it.
+ * device's own that it is past: kept with the cursor, it is never ahead of it. `unsure` says that the start was over
+ * while the answer to a push was not yet older than its last page: the next page tells of that.
  */
 export interface Checkpoint {
   readonly cursor: string;
   readonly round: number;
   readonly starting: boolean;
   readonly past?: number;
+  readonly unsure?: boolean;
 }
 
 export interface Pulled {
@@ -57,12 +59,12 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
       continue;
     }
     const { round, starting } = reading(at, page, asked);
-    const ended = starting && !page.more;
-    for (const document of await feed.alone(() => take(feed, page, round, ended))) {
-      documents.set(String(document[feed.shape.primary]), document);
-    }
+    const ended = (starting || at.unsure === true) && !page.more;
+    const taken = await feed.alone(() => take(feed, page, round, ended ? asked : null));
+    for (const document of taken.documents) documents.set(String(document[feed.shape.primary]), document);
     const past = page.more ? (at.past ?? 0) : last;
-    at = { cursor: page.cursor, round, starting: starting && page.more, past };
+    const unsure = ended ? taken.unsure : at.unsure === true;
+    at = { cursor: page.cursor, round, starting: starting && page.more, past, unsure };
     if (!page.more || documents.size >= size) return { documents: [...documents.values()], checkpoint: at };
   }
 }
@@ -114,8 +116,16 @@ async function fetchPage(
   };
 }
 
-/** Takes note of a page, and returns the documents that it makes. `ended`: with it everything has come again. */
-async function take(feed: Feed, page: PulledPage, round: number, ended: boolean): Promise<Document[]> {
+interface Taken {
+  readonly documents: Document[];
+  readonly unsure: boolean;
+}
+
+/**
+ * Takes note of a page, and returns the documents that it makes. `ended`: with it everything has come again that was on
+ * the server at that instant; null where that is not so.
+ */
+async function take(feed: Feed, page: PulledPage, round: number, ended: number | null): Promise<Taken> {
   const shades = await feed.shadow.of(page.changes.map(({ key: [, , id] }) => id));
   const fresh = new Map<string, ShadowRecord>();
   for (const { key, registers, whole } of page.changes) {
@@ -127,18 +137,32 @@ async function take(feed: Feed, page: PulledPage, round: number, ended: boolean)
     fresh.set(id, { id, round, pushed: known?.pushed ?? 0, registers: held });
   }
   await feed.shadow.keep(fresh.values());
-  if (page.left || ended) {
-    const over = await goneRecords(feed, round, page.left);
-    await feed.shadow.keep(over);
-    for (const shade of over) fresh.set(shade.id, shade);
+  let unsure = false;
+  if (page.left || ended !== null) {
+    const gone = await goneRecords(feed, round, page.left ? Infinity : (ended ?? 0));
+    await feed.shadow.keep(gone.over);
+    for (const shade of gone.over) fresh.set(shade.id, shade);
+    unsure = gone.unsure;
   }
-  return Array.from(fresh.values(), ({ id, registers }) => documentOf(id, registers, feed.shape));
+  return {
+    documents: Array.from(fresh.values(), ({ id, registers }) => documentOf(id, registers, feed.shape)),
+    unsure,
+  };
 }
 
-/** Everything, after the space was left; after a new start, what neither came again nor was pushed meanwhile. */
-async function goneRecords(feed: Feed, round: number, left: boolean): Promise<ShadowRecord[]> {
+/**
+ * After a new start, what did not come again though its pushes had been answered before the last page was asked for: the
+ * server's state has no deletions. `unsure`: of some that is not known yet, since the answer came later. Everything, where
+ * `asked` is Infinity: the space was left.
+ */
+async function goneRecords(
+  feed: Feed,
+  round: number,
+  asked: number,
+): Promise<{ readonly over: ShadowRecord[]; readonly unsure: boolean }> {
   const now = formatInstant(Date.now());
   const known = [...(await feed.shadow.all()).values()];
-  const over = known.filter((shade) => left || Math.max(shade.round, shade.pushed) < round);
-  return over.map(({ id }) => goneRecord(id, round, now));
+  const away = known.filter((shade) => asked === Infinity || shade.round < round);
+  const over = away.filter(({ pushed }) => pushed < asked);
+  return { over: over.map(({ id }) => goneRecord(id, round, now)), unsure: over.length < away.length };
 }

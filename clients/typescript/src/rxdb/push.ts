@@ -41,18 +41,50 @@ interface PushAnswer {
   readonly lost: Registers;
 }
 
+/** Documents that the server has otherwise: for RxDB to take over, and those that were edited again meanwhile. */
+export interface Pushed {
+  readonly differing: Document[];
+  readonly edited: ReadonlySet<string>;
+}
+
 /**
- * Sends what was edited, and returns the documents that the server has otherwise, for RxDB to take over: merged with
- * what others wrote, or without an edit that was refused, which is kept with its reason. Repeating it has no further
- * effect. Raises what `ask` raises; nothing is lost then, and RxDB calls again.
+ * Sends what was edited, and returns the documents that the server has otherwise: merged with what others wrote, or
+ * without an edit that was refused, which is kept with its reason. Repeating it has no further effect. Raises what `ask`
+ * raises; nothing is lost then, and RxDB calls again.
  */
-export function push(feed: Feed, rows: readonly WriteRow[], hash: Hash): Promise<Document[]> {
+export function push(feed: Feed, rows: readonly WriteRow[], hash: Hash): Promise<Pushed> {
   return renamed(feed, async () => {
     const rejected: Rejected[] = [];
     const sent = await prepare(feed, rows, hash, rejected);
     const words = await send(feed, sent);
-    return feed.alone(() => noteAnswers(feed, rows, sent, words, rejected));
+    const differing = await feed.alone(() => noteAnswers(feed, rows, sent, words, rejected));
+    return withoutEdited(feed, rows, differing, new Set(rejected.map(({ id }) => id)));
   });
+}
+
+/**
+ * RxDB takes over no document that was edited again while it was pushed. Told of it, it would not note what was pushed
+ * either, and take the next edit for one of what was there before: what it puts back would not be sent. So it is told of
+ * those alone that were refused, which the server does not have.
+ */
+async function withoutEdited(
+  feed: Feed,
+  rows: readonly WriteRow[],
+  differing: readonly Document[],
+  refused: ReadonlySet<string>,
+): Promise<Pushed> {
+  const idOfDocument = (document: Document): string => String(document[feed.shape.primary]);
+  const pushed = new Map(rows.map((row) => [idOf(feed, row), row.newDocumentState]));
+  const written = await feed.written(differing.map(idOfDocument));
+  const edited = differing.map(idOfDocument).filter((id) => {
+    const [then, now] = [pushed.get(id), written.get(id)?.document];
+    return then !== undefined && now !== undefined && !sameDocument(then, now, feed.shape);
+  });
+  const untold = new Set(edited.filter((id) => !refused.has(id)));
+  return {
+    differing: differing.filter((document) => !untold.has(idOfDocument(document))),
+    edited: new Set(edited),
+  };
 }
 
 /** Does it once more, under another client id, where the server has heard of another copy of the database. */
@@ -81,7 +113,7 @@ async function prepare(
     const held = shades.get(id)?.registers ?? new Map();
     try {
       checkId("the record id", id); // one that JSON cannot carry would keep all others from being sent
-      const edit = editOf(row, held, written.get(id) ?? Date.now(), feed.shape, {
+      const edit = editOf(row, held, written.get(id)?.at ?? Date.now(), feed.shape, {
         client,
         space: feed.space,
       });

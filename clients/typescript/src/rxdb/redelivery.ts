@@ -6,42 +6,70 @@ import type { Pulled } from "./pull.js";
 
 /**
  * RxDB ignores a pulled document that has an edit of its own, until it has noted that the edit was pushed; it counts on
- * the push to tell of a conflict. It notes that when the last of several batches was answered, so what others wrote
- * after the first answer would be missing for good.
+ * the push to tell of a conflict. But it notes that when the last of several batches was answered, so what others wrote
+ * after the first answer would be missing for good; and an edit that puts back what was there before is not pushed.
  */
 export class Redelivery {
   readonly #feed: Feed;
-  readonly #pushing = new Set<ReadonlySet<string>>();
+  /** How many edits of each document RxDB has not gone through. */
+  readonly #edits = new Map<string, number>();
   readonly #ignored = new Set<string>();
+  readonly #due = new Set<string>();
+  /** What was handed over last, and RxDB may not have written yet. */
+  #handed: ReadonlySet<string> = new Set();
 
   constructor(feed: Feed) {
     this.#feed = feed;
   }
 
-  /** Documents that are being pushed. The function to call when RxDB has noted it: whether there is something to pull. */
-  pushing(ids: ReadonlySet<string>): () => boolean {
-    this.#pushing.add(ids);
+  /**
+   * Documents that are edited, or pushed. The function to call when RxDB is through with that: whether there is something
+   * to pull.
+   */
+  editing(ids: Iterable<string>): () => boolean {
+    const edited = new Set(ids);
+    for (const id of edited) {
+      this.#edits.set(id, (this.#edits.get(id) ?? 0) + 1);
+      if (this.#handed.has(id)) this.#ignored.add(id);
+    }
     return () => {
-      this.#pushing.delete(ids);
-      return this.#ignored.size > 0;
+      const asked = this.#due.size > 0;
+      for (const id of edited) this.#through(id);
+      return !asked && this.#due.size > 0;
     };
+  }
+
+  #through(id: string): void {
+    const edits = (this.#edits.get(id) ?? 0) - 1;
+    if (edits > 0) {
+      this.#edits.set(id, edits);
+      return;
+    }
+    this.#edits.delete(id);
+    if (this.#ignored.delete(id)) this.#due.add(id);
+  }
+
+  /** Documents that are being pushed, and are to be handed over when RxDB is through with that. */
+  ignored(ids: Iterable<string>): void {
+    for (const id of ids) this.#ignored.add(id);
   }
 
   /** What was pulled, and what was ignored before. */
   async complete({ documents, checkpoint }: Pulled): Promise<Pulled> {
     const { shape, shadow } = this.#feed;
-    const due = [...this.#ignored].filter((id) => !this.#isPushed(id));
-    for (const id of due) this.#ignored.delete(id);
-    for (const document of documents) {
-      const id = String(document[shape.primary]);
-      if (this.#isPushed(id)) this.#ignored.add(id);
-    }
+    const due = [...this.#due];
     const shades = await shadow.of(due);
+    for (const id of due) this.#due.delete(id);
     const again = Array.from(shades.values(), ({ id, registers }) => documentOf(id, registers, shape));
-    return { documents: [...documents, ...again], checkpoint };
+    const all = [...documents, ...again];
+    const ids = all.map((document) => String(document[shape.primary]));
+    for (const id of ids) if (this.#edits.has(id)) this.#ignored.add(id);
+    this.#handed = new Set(ids);
+    return { documents: all, checkpoint };
   }
 
-  #isPushed(id: string): boolean {
-    return [...this.#pushing].some((ids) => ids.has(id));
+  /** RxDB has gone through what was handed over. */
+  written(): void {
+    this.#handed = new Set();
   }
 }
