@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from syncd_client import EVERY_SPACE, AsyncReplica, InvalidQuery, Replica
+from syncd_client import EVERY_SPACE, AsyncReplica, InvalidQuery, Replica, StoreFailed
 from syncd_client.data.searched import Asked, asked_words, texts_at, words_of
 from syncd_client.store.search import held
 
@@ -135,6 +135,28 @@ def test_a_process_that_does_not_declare_it_keeps_it_too(open_replica: Open) -> 
     with replica.store.read() as db:
         assert db.execute("SELECT count(*) FROM search_changed").fetchone() == (0,)
     assert ids(replica, "apple") == ["a"]
+
+
+def test_what_another_process_declares_holds_for_those_that_are_open(open_replica: Open) -> None:
+    first = open_replica()
+    second = open_replica(search=SEARCH)
+    first.put("t", "a", {"title": "red apple"})
+    assert (ids(second, "apple"), ids(first, "apple")) == (["a"], ["a"])
+    first.patch("t", "a", {"title": "pear"})
+    assert (ids(first, "apple"), ids(second, "pear")) == ([], ["a"])
+    open_replica(search={}).put("t", "b", {"title": "pear"})
+    for replica in (first, second):
+        with pytest.raises(InvalidQuery):
+            replica.search("t", "pear")
+
+
+def test_a_sqlite_without_fts5_opens_what_has_no_search_and_says_so_else(
+    open_replica: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd_client.store.search._has_fts5", lambda db: False)
+    with pytest.raises(StoreFailed, match="FTS5"):
+        open_replica(search=SEARCH)
+    open_replica(search={}).put("t", "a", {"title": "apple"})
 
 
 def test_what_is_declared_otherwise_is_made_again_and_what_is_not_any_more_is_gone(open_replica: Open) -> None:

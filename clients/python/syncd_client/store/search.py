@@ -89,13 +89,14 @@ def declare(store: Store, search: Search | None) -> None:
     """
     wanted = None if search is None else {table: _read(table, fields) for table, fields in search.items()}
     with store.read() as db:
-        before, able = held(db), _has_fts5(db)
+        before = held(db)
+        able = bool(before or wanted) and _has_fts5(db)
     if wanted and not able:
         raise StoreFailed("this SQLite has no FTS5, which a search needs.", remedy="Use a Python whose SQLite has it.")
     if wanted is not None and wanted != before:
         with store.write() as db:
             _declare(db, wanted)
-    if able and (before or wanted):
+    if able:
         store.beside = SearchIndex()
         with store.write():  # what a package wrote that knows of no search
             pass
@@ -242,4 +243,7 @@ def _is_there(db: sqlite3.Connection) -> bool:
 
 
 def _has_fts5(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
+    try:
+        return db.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
+    except sqlite3.OperationalError:
+        return True  # a SQLite that cannot tell
