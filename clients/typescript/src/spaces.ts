@@ -85,7 +85,7 @@ export async function createSpace(
   return readSpace(await own(replica, "POST", "/spaces", { id: id ?? newId(Date.now()), name }));
 }
 
-/** Gives a space another name, as one of its owners. Other members see it when they ask for their spaces. */
+/** Gives a space another name, as one of its owners. The devices of its members are told with their next page. */
 export async function rename(replica: AnyReplica, space: string, name: string): Promise<Space> {
   return readSpace(await own(replica, "PATCH", ofSpace(space), { name }));
 }

@@ -76,6 +76,28 @@ describe("a space", () => {
     stop.unsubscribe();
   });
 
+  it("whose member became a reader while away goes on, and an edit of before is kept apart", async () => {
+    const { space, owner, member, role } = await shared("writer");
+    const own = line();
+    const [one, two] = [await device(owner, { space }), await device(member, { space, fetch: own.fetch })];
+    await one.tasks.insert({ id: "milk", title: "Ours" });
+    await until("it is there", () => seen(two));
+    own.cut = true;
+    await two.tasks.findOne("milk").patch({ title: "Written as a writer" });
+    await role("reader");
+    await one.tasks.insert({ id: "eggs", title: "Ours" });
+    own.cut = false;
+    await until("it is refused", async () => (await two.replication.rejected()).length === 1);
+    await until("what others write comes", () => seen(two, "eggs"));
+    await settled(one, two);
+    const [rejected] = await two.replication.rejected();
+    expect(rejected).toMatchObject({ id: "milk", code: "not_a_writer" });
+    expect(await seen(two)).toMatchObject({ title: "Ours" });
+    await role("writer");
+    await two.replication.retry(rejected?.changeId ?? "");
+    await until("it is taken", async () => ((await seen(one)) as Task).title === "Written as a writer");
+  });
+
   it("that is joined later comes whole", async () => {
     const { space, owner, member, role, remove } = await shared("writer");
     await remove();

@@ -54,6 +54,7 @@ def _sync_paths() -> dict[str, Any]:
         },
         in_query("clientId", ID, "Whose they are, where no header X-Client-Id says so."),
         in_query("words", {"enum": ["0", "1"]}, "1: pages of the state may come in words (protocol P390)."),
+        _roles(),
     ]  # fmt: skip
     return {
         "/sync/{app}": {"parameters": [in_path("app"), client, protocol], "post": push},
@@ -72,9 +73,15 @@ def _stream() -> dict[str, Any]:
     stream["parameters"] = [
         in_query("since", {"type": "string"}, "A cursor, empty, or an RFC 3339 instant (legacy)."),
         {**in_query("collections", array_of(ID), "Only these tables."), "style": "form", "explode": True},
+        in_query("bytes", {"type": "integer", "minimum": 1024}, "Bytes of JSON of a page, a target."),
+        _roles(),
         {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}},
     ]
     return stream
+
+
+def _roles() -> dict[str, Any]:
+    return in_query("roles", {"type": "string"}, "`rolesUntil` as told last, or nothing at first: tell of spaces.")
 
 
 def _push_schemas() -> dict[str, Schema]:
@@ -95,6 +102,8 @@ def _push_schemas() -> dict[str, Schema]:
         pull={"type": "boolean", "default": True},
         bytes={"type": "integer", "minimum": 1024},
         pushed={**array_of(ID), "maxItems": 64, "description": "Acknowledged before, perhaps after `since`."},
+        bases={"type": "boolean", "default": False, "description": "Without `base`, nothing was seen (P340)."},
+        roles=nullable({"type": "string", "description": "As in a pull, which then tells."}),
     )
     answer = {
         "allOf": [

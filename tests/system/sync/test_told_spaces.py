@@ -15,6 +15,7 @@ from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.many_spaces import many_spaces
 from tests.support.socket_device import opened
+from tests.support.stream_device import Stream, stream_of
 from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
@@ -192,7 +193,50 @@ async def test_who_listens_hears_at_once(server: Server, ann: Device, bob: Liste
 
 
 def said(frame: Any, space: str, name: str, role: str) -> bool:
-    return {"id": space, "name": name, "role": role} in frame["spaces"].get("roles", [])
+    return tells(frame["spaces"], space, name, role)
+
+
+def tells(spaces: Any, *told: str) -> bool:
+    """Whether what a page says of spaces tells of one: its id, name and role."""
+    return dict(zip(("id", "name", "role"), told, strict=True)) in spaces.get("roles", [])
+
+
+async def told(stream: Stream, *space: str) -> Any:
+    """The event that tells of a space: its id, name and role."""
+    return (await stream.until(lambda: [e for e in stream.all("spaces") if tells(e.data, *space)]))[0].data
+
+
+async def test_so_does_who_is_on_a_stream(server: Server, ann: Device, bob: Listener) -> None:
+    space = shared(ann, bob)
+    async with stream_of(server, bob.device.user, "app", roles="") as stream:
+        await told(stream, space, space, "writer")
+        renamed(ann, space, "Harbour")
+        event = await told(stream, space, "Harbour", "writer")
+        assert [one["id"] for one in event["roles"]] == [space]
+        assert (event["joined"], event["left"]) == ([], [])
+        ann.member(space, bob.device.user, "reader")
+        bob.until = (await told(stream, space, "Harbour", "reader"))["rolesUntil"]
+        await stream.until(lambda: stream.events[-1].name == "heartbeat")
+        bob.since = stream.last_id
+    assert bob.sync() == []
+    renamed(ann, space, "Port")
+    back = {"Last-Event-ID": bob.since}
+    async with stream_of(server, bob.device.user, "app", headers=back, roles=bob.until) as stream:
+        event = await told(stream, space, "Port", "reader")
+        assert [one["id"] for one in event["roles"]] == [space], "what was told before is not told again"
+
+
+async def test_on_a_stream_too_who_does_not_ask_is_told_nothing(server: Server, ann: Device, bob: Listener) -> None:
+    space = shared(ann, bob)
+    user = bob.device.user
+    async with stream_of(server, user, "app") as silent, stream_of(server, user, "app", roles="") as stream:
+        await silent.next("spaces")
+        await told(stream, space, space, "writer")
+        renamed(ann, space, "Harbour")
+        await told(stream, space, "Harbour", "writer")
+        ann.write({**edit("r", v=1), "spaceId": space})
+        await silent.brings("r")
+    assert [event.data.keys() for event in silent.all("spaces")] == [{"joined", "left"}]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES, GROUPS
+from syncd.edge.openapi import document
 from tests.support.protocol_page import NO_TEST, NOT_YET, ROOT, Statement, page, statements
 
 STATEMENTS = statements(page())
@@ -68,6 +69,21 @@ def test_the_page_gives_every_code_its_status() -> None:
         for code in re.findall(r"`([a-z_]+)`", row)
     }
     assert shown == {code: row.status for code, row in ERROR_CODES.items() if row.status is not None}
+
+
+def members_of(number: int) -> set[str]:
+    """What the table of a statement names in its first column."""
+    table = page().partition(f"**P{number}.**")[2].partition("Held by:")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_what_a_request_may_say_is_in_the_openapi_document_too() -> None:
+    described = document("0")
+    pull, stream = (described["paths"][f"/sync/{{app}}/{name}"]["get"]["parameters"] for name in ("pull", "stream"))
+    assert {one["name"] for one in pull} == members_of(78) > {"since", "roles"}
+    push = described["components"]["schemas"]["Push"]["properties"]
+    assert push.keys() >= members_of(59) > {"changes", "roles"}
+    assert {one["name"] for one in stream} == {"since", "collections", "bytes", "roles", "Last-Event-ID"}
 
 
 def test_every_file_of_vectors_is_on_the_page_and_in_the_readme() -> None:
