@@ -22,6 +22,7 @@ from .records import find_record
 from .store import Store
 
 Search = Mapping[str, Sequence[str]]
+_Part = tuple[str, list[str]]  # of a statement, with what stands for its parameters
 _PREFIX = "search_words_"
 _CHUNK = 500  # records that are brought up to date at once
 _MOST_FIELDS = 16
@@ -198,35 +199,37 @@ def _find(
         raise InvalidQuery(f"no search of {table} is declared: open the replica with search={{{table!r}: [fields]}}.")
     if not asked:
         return []
-    points, hits, given = _rank(searched, asked)
+    points, hits = [_points(searched, one) for one in asked], [_hits(searched, one) for one in asked]
     sql = f"""SELECT r.space, r.id FROM {searched.words} w JOIN search_records r ON r.n = w.rowid
-    WHERE {searched.words} MATCH ?1 AND (?2 IS NULL OR r.space = ?2)
-    ORDER BY {points} DESC, {hits} DESC, r.id, r.space LIMIT ?3"""
+    WHERE {searched.words} MATCH ? AND (? IS NULL OR r.space = ?)
+    ORDER BY {_sum(points)} DESC, {_sum(hits)} DESC, r.id, r.space LIMIT ?"""
     match = " ".join(f'"{one.word}"{"*" if one.begins else ""}' for one in asked)
-    found = db.execute(sql, (match, space, -1 if limit is None else limit, *given)).fetchall()
+    given = [text for _, texts in points + hits for text in texts]
+    found = db.execute(sql, (match, space, space, *given, -1 if limit is None else limit)).fetchall()
     records = (find_record(db, (table, place, record), deleted=False) for place, record in found)
     return [record for record in records if record is not None]
 
 
-def _rank(searched: Searched, asked: Sequence[Asked]) -> tuple[str, str, list[str]]:
-    """What comes first, in SQL: the points of the best place of each word, then how often all of them are there.
+def _sum(parts: Sequence[_Part]) -> str:
+    return " + ".join(sql for sql, _ in parts)
 
-    A word's points are the more the earlier its first field stands, and one more where it is there as a whole. Last:
-    what stands for the parameters from ?4 on.
-    """
-    points, hits, given = [], [], [f" {one.word}{end}" for one in asked for end in (" ", "")[: 1 + one.begins]]
-    for one in asked:
-        whole = f"?{4 + given.index(f' {one.word} ')}"
-        begins = f"?{4 + given.index(f' {one.word}')}" if one.begins else None
-        cases, counted = [], begins or whole
-        for place, column in enumerate(searched.columns):
-            most = 2 * (len(searched.fields) - place)
-            cases.append(f"WHEN instr({column}, {whole}) THEN {most + 1}")
-            if begins:
-                cases.append(f"WHEN instr({column}, {begins}) THEN {most}")
-            hits.append(f"(length({column}) - length(replace({column}, {counted}, ''))) / length({counted})")
-        points.append(f"CASE {' '.join(cases)} ELSE 0 END")
-    return " + ".join(points), " + ".join(hits), given
+
+def _points(searched: Searched, one: Asked) -> _Part:
+    """The points of a word's best place: more where its field stands earlier, and one more where it is whole there."""
+    texts = [f" {one.word} ", f" {one.word}"][: 1 + one.begins]
+    cases = [
+        f"WHEN instr({column}, ?) THEN {2 * (len(searched.fields) - place) + 1 - less}"
+        for place, column in enumerate(searched.columns)
+        for less in range(len(texts))
+    ]
+    return f"CASE {' '.join(cases)} ELSE 0 END", texts * len(searched.fields)
+
+
+def _hits(searched: Searched, one: Asked) -> _Part:
+    """How often a word is there."""
+    counted = f" {one.word}" if one.begins else f" {one.word} "
+    each = [f"(length({column}) - length(replace({column}, ?, ''))) / {len(counted)}" for column in searched.columns]
+    return " + ".join(each), [counted] * len(each)
 
 
 def _read(table: str, fields: Iterable[str]) -> Searched:

@@ -122,11 +122,11 @@ async function renew(
   const held = fields.map((_, n) => `w.f${n}`).join(", ");
   const rows = await driver.all(
     `SELECT c.space, c.id, s.n, r.doc, ${held}
-    FROM (SELECT DISTINCT space, id FROM search_changed WHERE n <= ?2 AND "table" = ?1) c
-    LEFT JOIN search_records s ON s."table" = ?1 AND s.space = c.space AND s.id = c.id
-    LEFT JOIN records r ON r.space = c.space AND r."table" = ?1 AND r.id = c.id AND r.deleted = 0
+    FROM (SELECT DISTINCT space, id FROM search_changed WHERE n <= ? AND "table" = ?) c
+    LEFT JOIN search_records s ON s."table" = ? AND s.space = c.space AND s.id = c.id
+    LEFT JOIN records r ON r.space = c.space AND r."table" = ? AND r.id = c.id AND r.deleted = 0
     LEFT JOIN ${words} w ON w.rowid = s.n`,
-    [table, last],
+    [last, table, table, table],
   );
   const texts = rows.map((row) => textsOf(row, fields));
   const changed = rows.flatMap((row, n) => {
@@ -145,17 +145,17 @@ async function renew(
   if (fresh[0])
     await driver.run(
       `INSERT INTO search_records ("table", space, id)
-      SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?2)`,
+      SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)`,
       [table, JSON.stringify(fresh)],
     );
   const put = changed.filter(({ own }) => own.some((text) => text));
   const values = fields.map((_, n) => `json_extract(k.value, '$[${n + 2}]')`);
   if (put[0])
     await driver.run(
-      `INSERT INTO ${words} (rowid, ${columns}) SELECT s.n, ${values} FROM json_each(?2) k
-      CROSS JOIN search_records s ON s."table" = ?1 AND s.space = json_extract(k.value, '$[0]')
+      `INSERT INTO ${words} (rowid, ${columns}) SELECT s.n, ${values} FROM json_each(?) k
+      CROSS JOIN search_records s ON s."table" = ? AND s.space = json_extract(k.value, '$[0]')
       AND s.id = json_extract(k.value, '$[1]')`,
-      [table, JSON.stringify(put.map(({ row, own }) => [row.space, row.id, ...own]))],
+      [JSON.stringify(put.map(({ row, own }) => [row.space, row.id, ...own])), table],
     );
 }
 
@@ -178,34 +178,44 @@ export async function searchStatement(
 ): Promise<readonly [sql: string, values: readonly SqliteValue[]] | undefined> {
   const searched = (await held(driver)).find((one) => one.table === table);
   if (!searched) return undefined;
-  const given = asked.flatMap(({ word, begins }) => (begins ? [` ${word} `, ` ${word}`] : [` ${word} `]));
-  const place = (text: string): string => `?${4 + given.indexOf(text)}`;
-  const sum = asked.map((one) => pointsOf(one, searched.fields, place)).join(" + ");
-  const hits = asked.flatMap((one) => hitsOf(one, searched.fields, place)).join(" + ");
-  const { words } = searched;
+  const { words, fields } = searched;
+  const points = asked.map((one) => pointsOf(one, fields));
+  const hits = asked.flatMap((one) => hitsOf(one, fields));
+  const sum = (some: readonly Part[]): string => some.map(({ sql }) => sql).join(" + ");
   const match = asked.map(({ word, begins }) => `"${word}"${begins ? "*" : ""}`).join(" ");
   return [
     `SELECT r.space, r."table", r.id FROM ${words} w JOIN search_records r ON r.n = w.rowid
-    WHERE ${words} MATCH ?1 AND (?2 IS NULL OR r.space = ?2)
-    ORDER BY ${sum} DESC, ${hits} DESC, r.id, r.space LIMIT ?3`,
-    [match, space, Number.isFinite(limit) ? limit : -1, ...given],
+    WHERE ${words} MATCH ? AND (? IS NULL OR r.space = ?)
+    ORDER BY ${sum(points)} DESC, ${sum(hits)} DESC, r.id, r.space LIMIT ?`,
+    [
+      match,
+      space,
+      space,
+      ...[...points, ...hits].flatMap(({ values }) => values),
+      Number.isFinite(limit) ? limit : -1,
+    ],
   ];
 }
 
-type Place = (text: string) => string;
-
-function pointsOf({ word, begins }: AskedWord, fields: readonly string[], place: Place): string {
-  const cases = fields.flatMap((_, n) => {
-    const most = 2 * (fields.length - n);
-    const whole = `WHEN instr(f${n}, ${place(` ${word} `)}) THEN ${most + 1}`;
-    return begins ? [whole, `WHEN instr(f${n}, ${place(` ${word}`)}) THEN ${most}`] : [whole];
-  });
-  return `CASE ${cases.join(" ")} ELSE 0 END`;
+/** A part of a statement. Its `?` have no numbers: a Node before 22.19 takes none that have. */
+interface Part {
+  readonly sql: string;
+  readonly values: readonly string[];
 }
 
-function hitsOf({ word, begins }: AskedWord, fields: readonly string[], place: Place): string[] {
-  const counted = place(begins ? ` ${word}` : ` ${word} `);
-  return fields.map(
-    (_, n) => `(length(f${n}) - length(replace(f${n}, ${counted}, ''))) / length(${counted})`,
+function pointsOf({ word, begins }: AskedWord, fields: readonly string[]): Part {
+  const texts = begins ? [` ${word} `, ` ${word}`] : [` ${word} `];
+  const cases = fields.flatMap((_, n) =>
+    texts.map((_text, less) => `WHEN instr(f${n}, ?) THEN ${2 * (fields.length - n) + 1 - less}`),
   );
+  return { sql: `CASE ${cases.join(" ")} ELSE 0 END`, values: fields.flatMap(() => texts) };
+}
+
+function hitsOf({ word, begins }: AskedWord, fields: readonly string[]): Part[] {
+  const counted = begins ? ` ${word}` : ` ${word} `;
+  const { length } = [...counted]; // as SQLite counts
+  return fields.map((_, n) => ({
+    sql: `(length(f${n}) - length(replace(f${n}, ?, ''))) / ${length}`,
+    values: [counted],
+  }));
 }
