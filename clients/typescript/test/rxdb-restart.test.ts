@@ -254,6 +254,23 @@ describe("a database", () => {
     expect(await two.replication.rejected()).toEqual([]);
   });
 
+  it("goes on where the adapter's own collection could not be opened the first time", async () => {
+    const storage = getRxStorageMemory();
+    let failures = 0;
+    const failing: typeof storage = {
+      ...storage,
+      createStorageInstance: async (params) => {
+        if (params.collectionName === "syncd" && failures++ === 0) throw new Error("not now");
+        return storage.createStorageInstance(params);
+      },
+    };
+    const token = await user();
+    const one = await device(token, { tasks: await collection(`db-${randomUUID()}`, failing) });
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await until("it was sent", async () => "milk" in (await onServer(token)), 10_000);
+    expect(failures).toBeGreaterThan(1);
+  });
+
   it("is one user's: nothing of it goes to another", async () => {
     const tasks = await collection();
     const mine = await device(await user(), { tasks });

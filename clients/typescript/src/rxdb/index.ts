@@ -6,12 +6,14 @@
 import type { RxCollection } from "rxdb";
 import { type RxReplicationState, replicateRxCollection } from "rxdb/plugins/replication";
 import {
+  defer,
   distinctUntilChanged,
   filter,
   from,
   map,
   merge,
   type Observable,
+  retry,
   Subject,
   share,
   switchMap,
@@ -116,7 +118,8 @@ export class SyncdServer {
 
   /** What there is to pull for a feed; feeds of one device share the socket. */
   #hints(feed: Feed): Observable<Hint> {
-    const clients = from(feed.shadow.device$()).pipe(
+    const clients = defer(() => feed.shadow.device$()).pipe(
+      retry({ delay: this.#policy.first }), // the pulls tell what is wrong
       switchMap((device) => device),
       map(({ client }) => client),
       distinctUntilChanged(),

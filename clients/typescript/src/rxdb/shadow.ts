@@ -98,6 +98,7 @@ function open(database: RxDatabase): Promise<RxCollection<Kept>> {
     .addCollections({ [NAME]: { schema: SCHEMA } })
     .then((made) => made[NAME] as RxCollection<Kept>);
   opening.set(database, opened);
+  opened.catch(() => opening.delete(database)); // the next call tries again
   return opened;
 }
 

@@ -9,9 +9,9 @@ import type { Source } from "../store/observed.js";
 import { LoadedRecord, save, settle } from "../store/records.js";
 import type { Transaction } from "../store/store.js";
 import { sleep } from "../timing.js";
+import { announce } from "./apply.js";
 import type { Exchange } from "./exchange.js";
 import { apiClientOf, ask } from "./request.js";
-import { announce } from "./apply.js";
 
 /** Of the 256 buckets: from then on it is cheaper to fetch everything again. */
 const MANY = 64;
