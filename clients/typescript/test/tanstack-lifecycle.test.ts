@@ -1,7 +1,7 @@
 /** Collections of TanStack DB that are left, begin again, or cannot be read. */
 
 import { createCollection, createLiveQueryCollection } from "@tanstack/db";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { MakeStore, RowStore } from "../src/index.js";
 import { MemoryStore } from "../src/store/memory.js";
 import { LAYOUT } from "../src/store/store.js";
@@ -80,6 +80,32 @@ describe("a store that fails", () => {
     await replica.put("tasks", "a", { title: "A" });
     await until("ready", () => tasks.status === "ready");
     expect(seen(tasks)).toEqual([{ id: "a", title: "A" }]);
+  });
+});
+
+describe("a listener that raises", () => {
+  it("at the first load keeps no collection from being ready, nor what comes after", async () => {
+    const failed = vi.spyOn(console, "error").mockImplementation(() => {});
+    const { replica, tasks } = await tasksOf();
+    const lists = createCollection(syncdCollectionOptions({ replica, table: "lists" }));
+    await replica.put("tasks", "a", { title: "A" });
+    await replica.put("lists", "l", { name: "L" });
+    let times = 0;
+    tasks.subscribeChanges(() => {
+      times += 1;
+      if (times === 1) throw new Error("of the page");
+    });
+    const [first, other] = await Promise.all([tasks.toArrayWhenReady(), lists.toArrayWhenReady()]);
+    expect([first.length, other.length, tasks.status]).toEqual([1, 1, "ready"]);
+    await tasks.insert({ id: "b", title: "B" }).isPersisted.promise;
+    await replica.patch("tasks", "a", { title: "AA" });
+    await until("what comes after", () => tasks.get("a")?.title === "AA");
+    expect(seen(tasks)).toEqual([
+      { id: "a", title: "AA" },
+      { id: "b", title: "B" },
+    ]);
+    expect(failed).toHaveBeenCalledOnce();
+    failed.mockRestore();
   });
 });
 

@@ -310,6 +310,17 @@ describe("what a collection writes", () => {
     expect(await replica.pending()).toHaveLength(1);
   });
 
+  it("goes back where its space is no text, in a collection of every space", async () => {
+    const replica = await open();
+    const all = createCollection(syncdCollectionOptions({ replica, table: "tasks", space: EVERY_SPACE }));
+    await all.preload();
+    for (const space of [3, 3n, true, {}, ["north"]]) {
+      const { isPersisted } = all.insert({ id: "a", space: space as never, title: "A" });
+      await expect(isPersisted.promise).rejects.toMatchObject({ code: "invalid_write", field: "the space" });
+    }
+    expect([all.size, await replica.pending()]).toEqual([0, []]);
+  });
+
   it("of a batch that is too large goes back whole", async () => {
     const { replica, tasks } = await tasksOf();
     await tasks.preload();

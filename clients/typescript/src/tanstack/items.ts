@@ -3,7 +3,7 @@
 import { type Key, keyText, spaceKey } from "../data/change.js";
 import type { Event } from "../data/events.js";
 import { type Held, rowOf } from "../data/row.js";
-import { type Json, same } from "../data/values.js";
+import { dump, type Json, same } from "../data/values.js";
 import type { CompiledQuery } from "../query.js";
 import { keyOf, type RecordRow, type Transaction } from "../store/store.js";
 
@@ -27,7 +27,8 @@ export type Changed = ReadonlyMap<string, Key> | null;
 
 /** The key of an item in a collection of every space. `space`: null for the personal one. */
 export function keyIn(space: string | null, id: string): string {
-  return JSON.stringify([spaceKey(space) || null, id]);
+  // What is no text has a key as well: it is refused, and rolled back, as it is written.
+  return dump([typeof space === "string" ? spaceKey(space) || null : (space ?? null), id]);
 }
 
 /** The key of an item in its collection: its id, and the space as well where every space is asked. */
@@ -90,7 +91,10 @@ export class Feed {
     return space === null ? tx.all("records", [table], "table") : tx.all("records", [space, table]);
   }
 
-  /** Tells what the records that were read make different, as one transaction, and that the collection is ready. */
+  /**
+   * Tells what the records that were read make different, as one transaction, and that the collection is ready. Raises what a
+   * listener raises: TanStack DB has it by then, but what it had no turn to take has to be read again.
+   */
   tell(changed: Changed, rows: readonly RecordRow[]): void {
     const { matches, space } = this.#asked;
     const now = new Map<string, Item>();
@@ -100,7 +104,14 @@ export class Feed {
     const other = [...now].filter(
       ([name, item]) => !same(this.#told.get(name) as Json | undefined, item as Json),
     );
-    if (gone.length > 0 || other.length > 0) this.#write(gone, other);
+    try {
+      if (gone.length > 0 || other.length > 0) this.#write(gone, other);
+    } finally {
+      this.#readied();
+    }
+  }
+
+  #readied(): void {
     if (this.#ready) return;
     this.#ready = true;
     this.#sink.markReady();

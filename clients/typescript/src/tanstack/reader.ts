@@ -77,6 +77,7 @@ export class Reader {
     try {
       tell();
     } catch (error) {
+      feed.missed();
       console.error("syncd: a listener failed", error);
     }
   }

@@ -1,7 +1,7 @@
 /** Mutations of collections as writes of the replica. */
 
 import { Batch } from "../batch.js";
-import { type Key, spaceKey } from "../data/change.js";
+import { checkSpace, type Key, spaceKey } from "../data/change.js";
 import { TOMBSTONE } from "../data/merge.js";
 import { InvalidWrite } from "../errors.js";
 import { EVERY_SPACE } from "../query.js";
@@ -65,6 +65,7 @@ async function plan(tx: Transaction, batch: Batch, mutation: Mutated, place: Pla
   const item = mutation.type === "insert" ? modified : original;
   const everySpace = place.space === EVERY_SPACE;
   const at = { space: everySpace ? ((item.space ?? null) as string | null) : place.space };
+  checkSpace(at.space, tx.meta.user);
   const id = item.id as string;
   if (mutation.type === "delete") return batch.delete(table, id, at);
   const left = ["id", ...VIRTUAL, ...(everySpace ? ["space"] : [])];
