@@ -1,194 +1,156 @@
 """Full-text search: FTS5 finds the records, and a rule that every client has says which are first.
 
-Triggers note which records read differently, also where a package writes that knows of no search. What is noted is in
-the index before the transaction ends. Words are made in `data/searched.py`, so FTS5 takes them as they are.
+Words are made in `data/searched.py`, so FTS5 takes them as they are. The index is that of `search_index.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from ..data.change import check_asked
 from ..data.record import Record
-from ..data.searched import RULE, Asked, asked_words, texts_at
-from ..data.values import parse
+from ..data.searched import Asked, asked_words
 from ..errors import InvalidQuery, StoreFailed
 from .records import find_record
+from .search_index import (
+    Damaged,
+    Searched,
+    SearchIndex,
+    declare_tables,
+    freshen,
+    held,
+    is_as,
+    is_sound,
+    is_stale,
+    retire,
+)
 from .store import Store
 
 Search = Mapping[str, Sequence[str]]
 _Part = tuple[str, list[str]]  # of a statement, with what stands for its parameters
-_PREFIX = "search_words_"
-_CHUNK = 500  # records that are brought up to date at once
 _MOST_FIELDS = 16
-_LEAVES_NOTHING = (3, 42)  # the SQLite since which FTS5 leaves nothing of what is deleted in its index
-_NAMES = "tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL"
-_TABLES = (
-    """CREATE TABLE IF NOT EXISTS search_tables (tbl TEXT PRIMARY KEY, fields TEXT NOT NULL, words TEXT NOT NULL)
-    WITHOUT ROWID""",
-    f"CREATE TABLE IF NOT EXISTS search_records (n INTEGER PRIMARY KEY, {_NAMES}, UNIQUE (tbl, space, id))",
-    f"CREATE TABLE IF NOT EXISTS search_changed (n INTEGER PRIMARY KEY, {_NAMES})",
-    *(
-        f"""CREATE TRIGGER IF NOT EXISTS search_{event.lower()} AFTER {event} ON records
-    WHEN {row}.tbl IN (SELECT tbl FROM search_tables){more}
-    BEGIN INSERT INTO search_changed (tbl, space, id) VALUES ({row}.tbl, {row}.space, {row}.id); END"""
-        for event, row, more in (
-            ("INSERT", "NEW", ""),
-            ("UPDATE", "NEW", " AND NEW.doc <> OLD.doc"),
-            ("DELETE", "OLD", ""),
-        )
-    ),
-)
-_NOTED = f"SELECT max(n) FROM (SELECT n FROM search_changed ORDER BY n LIMIT {_CHUNK})"
-_CHANGED = """SELECT c.space, c.id, s.n, r.doc, {held}
-FROM (SELECT DISTINCT space, id FROM search_changed WHERE n <= :noted AND tbl = :table) c
-LEFT JOIN search_records s ON s.tbl = :table AND s.space = c.space AND s.id = c.id
-LEFT JOIN records r ON r.tbl = :table AND r.space = c.space AND r.id = c.id AND r.deleted = 0
-LEFT JOIN {words} w ON w.rowid = s.n"""
-
-
-class Searched(NamedTuple):
-    """A table that is searched: its fields, the first one first, and the table of FTS5 that has their words."""
-
-    fields: tuple[str, ...]
-    words: str
-
-    @property
-    def columns(self) -> list[str]:
-        """One for each field."""
-        return [f"f{n}" for n in range(len(self.fields))]
-
-
-class SearchIndex:
-    """The index of a file, with which the store's transactions end."""
-
-    def settle(self, db: sqlite3.Connection) -> None:
-        """Brings the index up to what the transaction has changed, some records at once."""
-        tables: dict[str, Searched] = {}
-        while (noted := db.execute(_NOTED).fetchone()[0]) is not None:
-            tables = tables or held(db)
-            for table, searched in tables.items():
-                _renew(db, table, searched, noted)
-            db.execute("DELETE FROM search_changed WHERE n <= ?", (noted,))
-
-    def scrub(self, db: sqlite3.Connection) -> None:
-        """What was deleted leaves the index's pages, where FTS5 has not seen to that."""
-        if sqlite3.sqlite_version_info < _LEAVES_NOTHING:
-            for searched in held(db).values():
-                db.execute(f"INSERT INTO {searched.words} ({searched.words}) VALUES ('optimize')")
+_MOST_FOUND = 2**63 - 1
+_TRIES = 3
+_PAUSE = 0.25  # of the time that a part has taken: others wait for the file's lock in turns
 
 
 def declare(store: Store, search: Search | None) -> None:
     """Makes the index of these tables, and removes those of others. None: leaves all.
 
-    Raises InvalidQuery, StoreFailed where SQLite has no FTS5.
+    Where it cannot be made now, as without room, a search makes it, or says why not. Raises InvalidQuery, StoreFailed
+    where SQLite has no FTS5.
     """
-    wanted = None if search is None else {table: _read(table, fields) for table, fields in search.items()}
+    wanted = None if search is None else _read_all(search)
     with store.read() as db:
         before = held(db)
         able = bool(before or wanted) and _has_fts5(db)
     if wanted and not able:
         raise StoreFailed("this SQLite has no FTS5, which a search needs.", remedy="Use a Python whose SQLite has it.")
-    if wanted is not None and wanted != before:
+    store.beside = index = SearchIndex()
+    index.unmade = wanted
+    with suppress(StoreFailed):
+        _keep(store, index)
+        if able:
+            _check(store)
+            _freshen(store)
+
+
+def _keep(store: Store, index: SearchIndex) -> None:
+    """What is declared is kept in the file."""
+    wanted = index.unmade
+    if wanted is not None:
+        with store.read() as db:
+            before = held(db)
+        if before.keys() != wanted.keys() or not all(is_as(before[one], one, wanted[one]) for one in wanted):
+            with store.write() as db:
+                declare_tables(db, wanted)
+        index.unmade = None
+
+
+def _check(store: Store) -> None:
+    """An index that does not find what is in it is made again."""
+    with store.read() as db:
+        lost = [table for table, searched in held(db).items() if searched.words and not is_sound(db, searched)]
+    if lost:
         with store.write() as db:
-            _declare(db, wanted)
-    if able:
-        store.beside = SearchIndex()
-        with store.write():  # what a package wrote that knows of no search
-            pass
+            retire(db, lost)
 
 
-def held(db: sqlite3.Connection) -> dict[str, Searched]:
-    """The tables of a file that are searched, by name."""
-    if not _is_there(db):
-        return {}
-    rows = db.execute("SELECT tbl, fields, words FROM search_tables").fetchall()
-    return {table: Searched(tuple(json.loads(fields)), words) for table, fields, words in rows}
+def _freshen(store: Store) -> None:
+    """Brings the index up to date, in transactions between which others may write. Raises StoreFailed."""
+    made: set[str] = set()
+    over, removed = False, False
+    while not over:
+        began = time.monotonic()
+        with store.write() as db:
+            try:
+                over, old = freshen(db, made)
+            except Damaged as error:
+                raise _damaged() from error
+        removed = removed or old
+        if not over:
+            time.sleep((time.monotonic() - began) * _PAUSE)
+    if removed:  # what another package has removed it may have erased
+        store.scrub()
 
 
-def _declare(db: sqlite3.Connection, wanted: Mapping[str, Searched]) -> None:
-    before = held(db)  # another process may have been here
-    for statement in _TABLES:
-        db.execute(statement)
-    for table, searched in before.items():
-        if wanted.get(table) != searched:
-            db.execute("DELETE FROM search_tables WHERE tbl = ?", (table,))
-            db.execute("DELETE FROM search_records WHERE tbl = ?", (table,))
-            db.execute(f"DROP TABLE {searched.words}")
-    for table, searched in wanted.items():
-        if before.get(table) != searched:
-            columns, name = ", ".join(searched.columns), searched.words
-            # ASCII folds nothing that is folded already, and takes every other letter as it is.
-            db.execute(
-                f"CREATE VIRTUAL TABLE {name} USING fts5({columns}, tokenize='ascii', detail=none, columnsize=0)"
-            )
-            with suppress(sqlite3.OperationalError):  # an older SQLite: see `scrub`
-                db.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('secure-delete', 1)")
-            db.execute("INSERT INTO search_tables VALUES (?, ?, ?)", (table, json.dumps(searched.fields), name))
-            db.execute(
-                """INSERT INTO search_changed (tbl, space, id)
-                SELECT tbl, space, id FROM records WHERE tbl = ? AND deleted = 0""",
-                (table,),
-            )
-    SearchIndex().settle(db)
-
-
-def _renew(db: sqlite3.Connection, table: str, searched: Searched, noted: int) -> None:
-    """Puts the words of the records that were noted up to `noted`, as they stand, in the place of those they had."""
-    words, columns = searched.words, ", ".join(searched.columns)
-    asked = _CHANGED.format(held=", ".join(f"w.{column}" for column in searched.columns), words=words)
-    rows = db.execute(asked, {"noted": noted, "table": table}).fetchall()
-    last = db.execute("SELECT coalesce(max(n), 0) FROM search_records").fetchone()[0]
-    old, gone, fresh, put = [], [], [], []
-    for space, record, number, doc, *before in rows:
-        texts = _texts(doc, searched)
-        if [text or "" for text in before] == texts:
-            continue
-        if number is not None:
-            old.append((number,))
-        if not any(texts):
-            gone.append((number,))
-            continue
-        if number is None:
-            number = last = last + 1
-            fresh.append((number, table, space, record))
-        put.append((number, *texts))
-    db.executemany(f"DELETE FROM {words} WHERE rowid = ?", old)
-    db.executemany("DELETE FROM search_records WHERE n = ?", gone)
-    db.executemany("INSERT INTO search_records (n, tbl, space, id) VALUES (?, ?, ?, ?)", fresh)
-    places = ", ".join("?" * len(searched.columns))
-    db.executemany(f"INSERT INTO {words} (rowid, {columns}) VALUES (?, {places})", put)
-
-
-def _texts(doc: str | None, searched: Searched) -> list[str]:
-    try:
-        return texts_at({} if doc is None else parse(doc), searched.fields)
-    except (ValueError, TypeError, AttributeError):
-        return [""] * len(searched.fields)  # a row that is damaged, and repaired by the next verification
+def _damaged() -> StoreFailed:
+    return StoreFailed("the index of the search is damaged, and so is what was made in its place.")
 
 
 def find(store: Store, table: str, space: str | None, text: str, limit: int | None) -> list[Record]:
     """The records of a table that have every word of a text, best first. `space`: None searches every space.
 
-    Raises InvalidQuery.
+    In a transaction that the caller has begun, what it has written so far is found too. Raises InvalidQuery,
+    StoreFailed.
     """
     if not isinstance(text, str):
         raise InvalidQuery("what is searched for is text.")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= _MOST_FOUND):
         raise InvalidQuery("limit counts from 0.")
-    asked = asked_words(text)
-    with store.read() as db:
-        stale = _is_there(db) and db.execute("SELECT 1 FROM search_changed LIMIT 1").fetchone() is not None
-        if not stale:
-            return _find(db, check_asked("the table", table), space, asked, limit)
-    with store.write() as db:  # another package has written, or another process has declared it just now
-        SearchIndex().settle(db)
-        return _find(db, table, space, asked, limit)
+    asked, index = (check_asked("the table", table), space, asked_words(text), limit), store.beside
+    with store.joined() as begun:
+        if begun is not None:
+            return _find_within(begun, *asked)
+    if isinstance(index, SearchIndex) and index.unmade is not None:
+        _keep(store, index)
+    for _ in range(_TRIES):
+        with store.read() as db:
+            found = None if is_stale(db) else _find_sound(db, *asked)
+        if found is not None:
+            return found
+        _check(store)
+        _freshen(store)
+    with store.write() as db:  # another package writes all the time
+        return _find_within(db, *asked)
+
+
+def _find_within(
+    db: sqlite3.Connection, table: str, space: str | None, asked: Sequence[Asked], limit: int | None
+) -> list[Record]:
+    made: set[str] = set()
+    try:
+        while is_stale(db):
+            freshen(db, made)
+    except Damaged as error:
+        raise _damaged() from error
+    return _find(db, table, space, asked, limit)
+
+
+def _find_sound(
+    db: sqlite3.Connection, table: str, space: str | None, asked: Sequence[Asked], limit: int | None
+) -> list[Record] | None:
+    """None: the index does not find what is in it."""
+    try:
+        found = _find(db, table, space, asked, limit)
+    except sqlite3.Error:
+        if is_sound(db, held(db)[table]):
+            raise
+        return None
+    return found if found or is_sound(db, held(db)[table]) else None
 
 
 def _find(
@@ -232,17 +194,17 @@ def _hits(searched: Searched, one: Asked) -> _Part:
     return " + ".join(each), [counted] * len(each)
 
 
-def _read(table: str, fields: Iterable[str]) -> Searched:
+def _read_all(search: Search) -> dict[str, tuple[str, ...]]:
+    if not isinstance(search, Mapping):
+        raise InvalidQuery("search has for each table the list of its fields.")
+    return {table: _read(table, fields) for table, fields in search.items()}
+
+
+def _read(table: str, fields: Iterable[str]) -> tuple[str, ...]:
     check_asked("the table", table)
     if not isinstance(fields, list | tuple) or not 0 < len(set(map(str, fields))) == len(fields) <= _MOST_FIELDS:
         raise InvalidQuery(f"{table} is searched in a list of 1 to {_MOST_FIELDS} fields, each once.")
-    names = tuple(check_asked("a field name", field) for field in fields)
-    said = json.dumps([RULE, table, names])
-    return Searched(names, _PREFIX + hashlib.sha256(said.encode()).hexdigest()[:16])
-
-
-def _is_there(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_tables'").fetchone() is not None
+    return tuple(check_asked("a field name", field) for field in fields)
 
 
 def _has_fts5(db: sqlite3.Connection) -> bool:

@@ -67,6 +67,7 @@ class Store:
         self._lock, self._path = threading.RLock(), path
         self.failure: StoreFailed | None = None
         self.beside: BesideRecords | None = None
+        self._writing = False
         with self._explained():
             self._db = sqlite3.connect(
                 str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -125,11 +126,14 @@ class Store:
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, alone among threads and processes. It commits at the end or leaves no trace.
 
-        Raises StoreFailed.
+        Raises StoreFailed, also where this thread has begun one that is not over.
         """
         with self._explained(), self._lock:
+            if self._writing:
+                raise StoreFailed("a transaction is under way.", remedy="Write in it, or when it is over.")
             self._end()
             self._db.execute("BEGIN IMMEDIATE")
+            self._writing = True
             try:
                 yield self._db
                 if self.beside is not None:
@@ -138,6 +142,8 @@ class Store:
             except BaseException:
                 self._end()
                 raise
+            finally:
+                self._writing = False
         self.failure = None
 
     def _end(self) -> None:
@@ -158,6 +164,12 @@ class Store:
                 yield self._db
             finally:
                 self._end()
+
+    @contextmanager
+    def joined(self) -> Iterator[sqlite3.Connection | None]:
+        """The transaction that this thread has begun to write in; None: there is none. Raises StoreFailed."""
+        with self._explained(), self._lock:
+            yield self._db if self._writing else None
 
     def check_room(self) -> None:
         """Writes some 64 KiB and takes them back. Raises StoreFailed."""
