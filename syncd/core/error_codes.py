@@ -213,6 +213,8 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Split it into smaller batches, or raise the client's limits with the server's."),
         _E("no_such_record", None, _FIX, "There is no such record on this device.",
            "Put it first, check its id and space, or write it with `upsert`."),
+        _E("duplicate_key", None, _FIX, "A record of that id is on the device, so no item of it can be inserted.",
+           "Update it instead, or insert it with an id of its own."),
         _E("no_such_change", None, _NEVER, "No refused or set-aside change has this id.",
            "It may have been sent, fixed or dropped meanwhile: list them again."),
         _E("wrong_replica", None, _NEVER, "The store belongs to another app, device or user, or to a newer version.",

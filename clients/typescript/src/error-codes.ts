@@ -159,6 +159,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Split it into smaller batches, or raise the client's limits with the server's."],
   no_such_record: ["There is no such record on this device.",
     "Put it first, check its id and space, or write it with `upsert`."],
+  duplicate_key: ["A record of that id is on the device, so no item of it can be inserted.",
+    "Update it instead, or insert it with an id of its own."],
   no_such_change: ["No refused or set-aside change has this id.",
     "It may have been sent, fixed or dropped meanwhile: list them again."],
   wrong_replica: ["The store belongs to another app, device or user, or to a newer version.",

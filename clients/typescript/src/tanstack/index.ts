@@ -9,9 +9,10 @@ import { EVERY_SPACE, type Where } from "../query.js";
 import type { Replica } from "../replica.js";
 import { Feed, keyOfItem, type Sink } from "./items.js";
 import { Reader } from "./reader.js";
-import { type Mutated, PLACE, type Place, writeMutations } from "./writes.js";
+import { INSERTED, type Mutated, PLACE, type Place, writeMutations } from "./writes.js";
 
 export { keyIn } from "./items.js";
+export { DuplicateKey } from "./writes.js";
 
 /** A record's fields, any of which may be missing, and its id. */
 export type SyncdItem<F extends object> = { id: string } & {
@@ -97,6 +98,7 @@ export function syncdCollectionOptions(config: object): object {
   } = config as SyncdCollectionConfig<AnyTables, string, object>;
   const query = replica.query(table, where, { space });
   const reader = Reader.of(replica, query["source"]);
+  const place: Place = { replica, table, space, reader, feeds: new Set(), underWay: new Set() };
   const write = async ({ transaction }: Written): Promise<void> => writeMutations(transaction.mutations);
   const options: CollectionConfig<object, string, never, SyncdUtils> = {
     ...rest,
@@ -104,12 +106,21 @@ export function syncdCollectionOptions(config: object): object {
     sync: {
       // What a record has not any more, after a refused write was dropped, is not to stay.
       rowUpdateMode: "full",
-      sync: (sink) => reader.join(new Feed(query["asked"], sink as unknown as Sink)),
+      sync: (sink) => {
+        const feed = new Feed(query["asked"], sink as unknown as Sink);
+        const leave = reader.join(feed);
+        place.feeds.add(feed);
+        return () => {
+          place.feeds.delete(feed);
+          leave();
+        };
+      },
+      getSyncMetadata: () => ({ [INSERTED]: true }),
     },
     onInsert: write,
     onUpdate: write,
     onDelete: write,
-    utils: { replica, [PLACE]: { replica, table, space, reader } },
+    utils: { replica, [PLACE]: place },
   };
   return options;
 }

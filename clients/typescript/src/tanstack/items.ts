@@ -77,6 +77,11 @@ export class Feed {
     return changed;
   }
 
+  /** Whether the collection was told of a record, by its `keyText`, and not that it is gone. */
+  has(name: string): boolean {
+    return this.#told.has(name);
+  }
+
   /** Has everything read the next time. */
   missed(): void {
     this.#changed = null;

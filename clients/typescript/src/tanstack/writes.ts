@@ -1,12 +1,14 @@
 /** Mutations of collections as writes of the replica. */
 
 import { Batch } from "../batch.js";
-import { checkSpace, type Key, spaceKey } from "../data/change.js";
+import { checkSpace, type Key, keyText, type Write } from "../data/change.js";
 import { TOMBSTONE } from "../data/merge.js";
-import { InvalidWrite } from "../errors.js";
+import { type Json, same } from "../data/values.js";
+import { InvalidWrite, SyncdError } from "../errors.js";
 import { EVERY_SPACE } from "../query.js";
 import type { Replica } from "../replica.js";
 import type { Transaction } from "../store/store.js";
+import type { Feed } from "./items.js";
 import type { Reader } from "./reader.js";
 
 /** What a collection is of. `space`: null for the personal one, or EVERY_SPACE. */
@@ -15,10 +17,27 @@ export interface Place {
   readonly table: string;
   readonly space: string | null;
   readonly reader: Reader;
+  /** What is told to the collections of it. */
+  readonly feeds: Set<Feed>;
+  /** Records that an insert of it writes, until it is done. */
+  readonly underWay: Set<Key>;
 }
 
 /** In a collection's `utils`. */
 export const PLACE: unique symbol = Symbol.for("@syncd/client/tanstack");
+
+/** An insert of a record that is there already, which the collection need not show. */
+export class DuplicateKey extends SyncdError {
+  constructor(table: string, id: string) {
+    super(
+      "duplicate_key",
+      `${table} has a record ${id} already, though the collection may not show it. Update it instead.`,
+    );
+  }
+}
+
+/** In the `syncMetadata` of a mutation that is or has an insert: what TanStack DB made an update of, of a delete and an insert. */
+export const INSERTED: unique symbol = Symbol.for("@syncd/client/tanstack/inserted");
 
 /** A mutation of TanStack DB, as far as it is used. */
 export interface Mutated {
@@ -26,6 +45,7 @@ export interface Mutated {
   readonly original: object;
   readonly modified: object;
   readonly changes: object;
+  readonly syncMetadata: object;
   readonly collection: { readonly utils: object };
 }
 
@@ -38,7 +58,8 @@ const VIRTUAL = ["$hasPendingWrites", "$synced", "$origin", "$key", "$collection
 
 /**
  * Writes the mutations of syncd's collections as one batch; those of other collections are left alone. Done when the collections
- * have been told. Raises InvalidWrite, also where they are of two replicas, NotAllowed, NoSuchRecord, BatchTooLarge, StoreFailed.
+ * have been told. Raises InvalidWrite, also where they are of two replicas, DuplicateKey, NotAllowed, NoSuchRecord, BatchTooLarge,
+ * StoreFailed.
  */
 export async function writeMutations(mutations: readonly Mutated[]): Promise<void> {
   const own = mutations.flatMap((mutation): [Mutated, Place][] => {
@@ -50,12 +71,19 @@ export async function writeMutations(mutations: readonly Mutated[]): Promise<voi
   const { replica, reader } = first[1];
   if (own.some(([, place]) => place.replica !== replica))
     throw new InvalidWrite("a transaction writes to the collections of one replica.");
-  await replica["commit"](async (tx) => {
-    const batch = new Batch(replica["extra"], tx.meta.user);
-    for (const [mutation, place] of own) await plan(tx, batch, mutation, place);
-    return batch.writes;
-  });
-  await reader.settled();
+  const planned: (readonly Write[])[] = [];
+  try {
+    await replica["commit"](async (tx) => {
+      const batch = new Batch(replica["extra"], tx.meta.user);
+      planned.push(batch.writes);
+      for (const [mutation, place] of own) await plan(tx, batch, mutation, place);
+      return batch.writes;
+    });
+    await reader.settled();
+  } finally {
+    for (const { underWay } of new Set(own.map(([, place]) => place)))
+      for (const { key } of planned.flat()) underWay.delete(key);
+  }
 }
 
 async function plan(tx: Transaction, batch: Batch, mutation: Mutated, place: Place): Promise<void> {
@@ -70,7 +98,8 @@ async function plan(tx: Transaction, batch: Batch, mutation: Mutated, place: Pla
   if (mutation.type === "delete") return batch.delete(table, id, at);
   const left = ["id", ...VIRTUAL, ...(everySpace ? ["space"] : [])];
   const named = (fields: object): string[] => Object.keys(fields).filter((name) => !left.includes(name));
-  if (mutation.type === "update") {
+  const replaces = mutation.type === "update";
+  if (replaces && !(INSERTED in mutation.syncMetadata)) {
     const changed = named(mutation.changes).filter((name) => !Object.is(original[name], modified[name]));
     const fields = changed.map((name) => [name, modified[name] ?? null]);
     if (fields.length > 0) batch.patch(table, id, Object.fromEntries(fields), at);
@@ -80,14 +109,47 @@ async function plan(tx: Transaction, batch: Batch, mutation: Mutated, place: Pla
     modified[name] === undefined ? [] : [[name, modified[name]]],
   );
   batch.put(table, id, Object.fromEntries(fields), at);
-  const old = await leftOver(tx, [spaceKey(at.space), table, id], new Set(fields.map(([name]) => name)));
-  if (old.length > 0) batch.patch(table, id, Object.fromEntries(old.map((name) => [name, null])), at);
+  await replace(tx, batch, place, replaces);
 }
 
-/** What a deleted record would bring back with it, of fields that the item which takes its place does not have. */
-async function leftOver(tx: Transaction, key: Key, fields: ReadonlySet<unknown>): Promise<string[]> {
+/**
+ * Makes of the put that the batch ends with one after which nothing of what was in its place is left: fields that it does not name
+ * become null, and of a live record only what differs is written. `replaces`: the item is known to take the place of another.
+ * Otherwise it is where the collection shows one, or inserts one: TanStack DB lets no insert pass but behind a deletion then. Raises
+ * DuplicateKey, but not where the record says the same, as where an insert is tried again.
+ */
+async function replace(tx: Transaction, batch: Batch, place: Place, replaces: boolean): Promise<void> {
+  const write = batch.writes.pop() as Write;
+  const { key, values } = write;
+  const old = await recordAt(tx, batch, key);
+  const live = old.size > 0 && (old.get(TOMBSTONE) ?? null) === null;
+  const changed = [...values].filter(
+    ([field, value]) => field !== TOMBSTONE && !(live && old.has(field) && same(old.get(field), value)),
+  );
+  if (live && !replaces && !knows(place, key)) {
+    if (changed.length === 0) return;
+    throw new DuplicateKey(place.table, key[2]);
+  }
+  for (const [field, value] of old) if (value !== null && !values.has(field)) changed.push([field, null]);
+  if (live && changed.length === 0) return;
+  place.underWay.add(key);
+  batch.writes.push({ ...write, values: new Map([...changed, [TOMBSTONE, null]]) });
+}
+
+/** The collection shows the record, was told of it, or is inserting it. */
+function knows({ feeds, underWay }: Place, key: Key): boolean {
+  const name = keyText(key);
+  return [...feeds].some((feed) => feed.has(name)) || [...underWay].some((one) => keyText(one) === name);
+}
+
+/** The values of a record with what the batch has written by now; none where there is no record. */
+async function recordAt(tx: Transaction, batch: Batch, key: Key): Promise<Map<string, Json>> {
   const row = await tx.get("records", key);
-  return [...(row?.deleted ? row.view : [])]
-    .filter(([name, { value }]) => name !== TOMBSTONE && value !== null && !fields.has(name))
-    .map(([name]) => name);
+  const record = new Map([...(row?.view ?? [])].map(([field, { value }]) => [field, value]));
+  for (const { op, key: other, values } of batch.writes) {
+    if (key.some((part, index) => part !== other[index])) continue;
+    if (op === "delete") record.set(TOMBSTONE, true);
+    for (const [field, value] of values) record.set(field, value);
+  }
+  return record;
 }
