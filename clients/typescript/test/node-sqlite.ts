@@ -14,16 +14,16 @@ export interface Connection {
 }
 
 interface Sqlite {
-  DatabaseSync: new (path: string) => Connection;
+  DatabaseSync: new (path: string, options?: { defensive?: boolean }) => Connection;
 }
 
 export const sqlite = (
   process as { getBuiltinModule?: (name: string) => Sqlite | undefined }
 ).getBuiltinModule?.("node:sqlite");
 
-/** A connection of a test's own. */
+/** A connection of a test's own, which may also write what only SQLite itself writes else. */
 export function connect(path: string): Connection {
-  return new (sqlite as Sqlite).DatabaseSync(path);
+  return new (sqlite as Sqlite).DatabaseSync(path, { defensive: false });
 }
 
 /** What a statement finds in a file, once that is let go of. */

@@ -249,6 +249,7 @@ def _savepoint(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("SAVEPOINT search")
     try:
         yield
+        db.execute("SAVEPOINT search_end")  # FTS5 writes its pages now: where RELEASE fails, there is no way back
     except BaseException:
         if db.in_transaction:  # SQLite has ended some by itself
             db.execute("ROLLBACK TO search")

@@ -1,11 +1,12 @@
 /** A store in a file of SQLite, which has one owner at a time. */
 
+import { readSearch } from "../data/searched.js";
 import { StoreFailed, SyncdError, WrongReplica } from "../errors.js";
 import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
-import { declareSearch, settleSearch } from "./search.js";
+import { declareSearch, freshenSearch, scrubSearch, searchedTables, settleSearch } from "./search-index.js";
 import { APPLICATION, COLUMNS, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
 
@@ -86,10 +87,22 @@ export class SqliteStore implements RowStore {
     return this.#turn(() => this.#write(work));
   }
 
-  /** Makes the index of what is searched. Without a `search` all stays, and is kept. Raises InvalidQuery, StoreFailed. */
+  /**
+   * Makes the index of what is searched, in transactions of their own. Without a `search` all stays, and is kept. Where it cannot be
+   * made, as without room, an index in memory answers. Raises InvalidQuery, StoreFailed where SQLite has no FTS5.
+   */
   async declare(search: object | undefined): Promise<void> {
-    await this.write(async () => {
-      this.#searched = await declareSearch(this.#driver, search);
+    const wanted = search && readSearch(search);
+    try {
+      await this.write(() => declareSearch(this.#driver, wanted));
+      while (!(await this.write(() => freshenSearch(this.#driver))));
+    } catch (error) {
+      if (wanted && error instanceof StoreFailed) throw error;
+    }
+    await this.#turn(async () => {
+      await this.#end();
+      this.#searched = (await searchedTables(this.#driver)).length > 0;
+      if (this.#searched) await scrubSearch(this.#driver);
     });
   }
 
@@ -145,9 +158,14 @@ export class SqliteStore implements RowStore {
     if (this.#tidying || this.#ended) return;
     this.#tidying = setTimeout(() => {
       this.#tidying = undefined;
-      this.#turn(() => checkpoint(this.#driver)).catch(() => undefined); // the next write comes back to it
+      this.#turn(() => this.#clean()).catch(() => undefined); // the next write comes back to it
     }, TIDY);
     (this.#tidying as unknown as { unref?: () => void }).unref?.(); // alone it keeps no process from ending
+  }
+
+  async #clean(): Promise<void> {
+    if (this.#searched) await scrubSearch(this.#driver);
+    await checkpoint(this.#driver);
   }
 }
 

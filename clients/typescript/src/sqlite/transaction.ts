@@ -14,7 +14,7 @@ import {
 } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteRow, SqliteValue } from "./driver.js";
-import { searchStatement } from "./search.js";
+import { searchedKeys } from "./search.js";
 import { COLUMNS, decode, encode } from "./tables.js";
 
 /** The columns of a row to write, or null for one to delete, by their key as text. */
@@ -69,9 +69,8 @@ export class SqliteTransaction implements RowTransaction {
     asked: readonly AskedWord[],
     limit: number,
   ): Promise<RecordRow[] | undefined> {
-    const statement = await this.#next(() => searchStatement(this.#driver, table, space, asked, limit));
-    if (!statement) return undefined;
-    const keys = await this.#find(...statement);
+    const keys = await this.#next(() => searchedKeys(this.#driver, table, space, asked, limit));
+    if (!keys) return undefined;
     const rows = keys.map(({ space, table, id }) => this.get("records", [space, table, id] as Part[]));
     return (await Promise.all(rows)).filter((row) => row !== undefined);
   }
