@@ -106,7 +106,7 @@ describe("a listener that raises", () => {
     ]);
     expect(failed).toHaveBeenCalledOnce();
     failed.mockRestore();
-  });
+  }, 30_000);
 });
 
 /** In memory, and so many reads fail. */
