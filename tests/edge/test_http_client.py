@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from syncd.consumers.delivery import deliver
 from syncd.core.errors import Unauthorized
-from syncd.edge import http_client
 from syncd.edge.memberships import MembershipService, MembershipSource
 from syncd.edge.providers import PublicKeys
 from syncd.edge.tokens import ASYMMETRIC
+from syncd.service import http_client
 from tests.support.provider import Provider
 from tests.support.receiver import receiving
 
