@@ -194,6 +194,25 @@ def test_an_index_is_made_in_parts_between_which_others_write(
     assert (ids(replica, "word1199"), ids(replica, "other"), ids(replica, "word1198")) == ([], ["a1199"], ["a1198"])
 
 
+def test_a_write_that_changes_much_leaves_some_of_it_to_the_next_ones_and_to_a_search(
+    open_replica: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd_client.store.search_index._MOST_PARTS", 2)
+    replica = open_replica(search=SEARCH)
+    with replica.store.write() as db:
+        for n in range(2600):
+            db.execute("INSERT INTO records VALUES ('t', '', ?, 0, 0, ?, '{}', NULL)", (f"a{n}", '{"title": "one"}'))
+
+    def left() -> int:
+        with replica.store.read() as db:
+            return int(db.execute("SELECT count(*) FROM search_changed").fetchone()[0])
+
+    assert left() == 1600
+    replica.put("t", "a2599", {"title": "other"})
+    assert left() == 601
+    assert (len(replica.search("t", "one", limit=None)), ids(replica, "other"), left()) == (2599, ["a2599"], 0)
+
+
 @pytest.fixture
 def little_room(tmp_path: Path) -> Iterator[Callable[[int], None]]:
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

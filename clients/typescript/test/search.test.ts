@@ -141,6 +141,27 @@ it("goes on, and tells what is found each time that it changes", async () => {
   expect(told).toEqual([[], ["b"], ["a", "b"], ["a"]]);
 });
 
+it("leaves others half of the time where changes come all the time", async () => {
+  const replica = await open({ search: SEARCH });
+  const found = search(replica, "t", "app") as unknown as {
+    now(): Promise<object[]>;
+    subscribe(listener: () => void): () => void;
+  };
+  const searched: { began: number; ended: number }[] = [];
+  found.now = async () => {
+    const began = performance.now();
+    if (searched.length < 2) await replica.put("t", `a${searched.length}`, { title: "apple" });
+    await new Promise((later) => setTimeout(later, 100));
+    searched.push({ began, ended: performance.now() });
+    return [];
+  };
+  const stop = found.subscribe(() => undefined);
+  await until("some searches", () => searched.length > 2);
+  stop();
+  const pauses = searched.slice(1).map(({ began }, n) => began - (searched[n]?.ended as number));
+  for (const pause of pauses) expect(pause).toBeGreaterThan(90);
+});
+
 it.skipIf(ALONE)("finds what another tab has written, and at once nothing that it has deleted", async () => {
   const shared = { indexedDB: new IDBFactory(), name: "tabs", search: SEARCH };
   const [one, other] = [await open(shared), await open(shared)];

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from ..data.values import parse
 _LAYOUT = 2  # of the table of FTS5: one of another layout is made again
 _PREFIX = "search_words_"
 _CHUNK = 500  # records that are brought up to date at once
+_MOST_PARTS = 10  # of so many records, for which a write takes the time
 _MOST_NOTED = 10_000  # records that wait to be brought up to date: where it fails for more, the index is made again
 # FTS5 cannot do it now, and its index is sound: no room, no memory, a lock, an interruption.
 _PASSING = (
@@ -84,17 +86,21 @@ class SearchIndex:
             None  # a declaration that could not be kept, as without room
         )
 
-    def settle(self, db: sqlite3.Connection) -> None:
-        """Brings the index up to what the transaction has changed. Where that fails, it is left to a search."""
+    def settle(self, db: sqlite3.Connection, parts: int | None = None) -> None:
+        """Brings the index up to what the transaction has changed.
+
+        Where that fails, or is much, the next writes and searches do what is left.
+        """
         self._there = self._there or is_there(db)
         if self._there and db.execute(_NOTED, (0,)).fetchone()[0] is not None:
             with _forgiven(db), _guarded(db) as at:
-                while _step(db, 0, at) is not None:
-                    pass
+                for _ in range(_MOST_PARTS if parts is None else parts):
+                    if _step(db, 0, at) is None:
+                        break
 
     def scrub(self, db: sqlite3.Connection) -> None:
         """What was deleted leaves the index's pages, where FTS5 keeps it until it puts them together."""
-        self.settle(db)
+        self.settle(db, sys.maxsize)
         for table, searched in held(db).items():
             if searched.words:
                 with _forgiven(db), _guarded(db) as at:

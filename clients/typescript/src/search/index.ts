@@ -19,6 +19,8 @@ export interface SearchOptions {
   readonly limit?: number | null;
 }
 
+/** Milliseconds for which it is not worth while to wait. */
+const LITTLE = 5;
 /** Of each replica the indexes that it has in memory, by table. */
 const KEPT = new WeakMap<object, Map<string, KeptIndex>>();
 
@@ -53,6 +55,9 @@ class Found<F extends object> extends Observed<readonly Row<F>[]> {
   readonly #space: string | null;
   readonly #asked: readonly AskedWord[];
   readonly #limit: number;
+  /** When a subscriber's last search ended, and how many milliseconds it took. */
+  #ended = 0;
+  #took = 0;
 
   constructor(
     source: Source,
@@ -76,6 +81,19 @@ class Found<F extends object> extends Observed<readonly Row<F>[]> {
           ({ table, space }) => table === this.#index.table && (this.#space ?? space ?? "") === (space ?? ""),
         ))
     );
+  }
+
+  /** While many changes come, what is searched takes half of the time. */
+  protected override async next(): Promise<readonly Row<F>[]> {
+    const pause = Math.min(this.#took, this.#ended + this.#took - Date.now());
+    if (pause > LITTLE) await new Promise((over) => setTimeout(over, pause));
+    const began = Date.now();
+    try {
+      return await this.now();
+    } finally {
+      this.#ended = Date.now();
+      this.#took = Math.max(0, this.#ended - began);
+    }
   }
 
   protected async now(): Promise<readonly Row<F>[]> {
