@@ -213,6 +213,23 @@ def test_a_write_that_changes_much_leaves_some_of_it_to_the_next_ones_and_to_a_s
     assert (len(replica.search("t", "one", limit=None)), ids(replica, "other"), left()) == (2599, ["a2599"], 0)
 
 
+def test_words_of_many_erased_records_leave_the_file(
+    open_replica: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd_client.store.search_index._MOST_PARTS", 1)
+    replica = open_replica(search=SEARCH)
+    with replica.store.write() as db:
+        for n in range(1600):
+            doc = '{"title": "quincesandwich"}'
+            db.execute("INSERT INTO records VALUES ('t', '', ?, 0, 0, ?, '{}', NULL)", (f"a{n}", doc))
+    assert len(replica.search("t", "quince", limit=None)) == 1600
+    with replica.store.write() as db:
+        db.execute("DELETE FROM records")
+    replica.store.scrub()
+    assert execute(tmp_path / "replica.db", "SELECT count(*) FROM search_changed") == [(0,)]
+    assert [file.name for file in tmp_path.glob("replica.db*") if b"quincesand" in file.read_bytes()] == []
+
+
 @pytest.fixture
 def little_room(tmp_path: Path) -> Iterator[Callable[[int], None]]:
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -86,7 +85,7 @@ class SearchIndex:
             None  # a declaration that could not be kept, as without room
         )
 
-    def settle(self, db: sqlite3.Connection, parts: int | None = None) -> None:
+    def settle(self, db: sqlite3.Connection) -> None:
         """Brings the index up to what the transaction has changed.
 
         Where that fails, or is much, the next writes and searches do what is left.
@@ -94,19 +93,26 @@ class SearchIndex:
         self._there = self._there or is_there(db)
         if self._there and db.execute(_NOTED, (0,)).fetchone()[0] is not None:
             with _forgiven(db), _guarded(db) as at:
-                for _ in range(_MOST_PARTS if parts is None else parts):
+                for _ in range(_MOST_PARTS):
                     if _step(db, 0, at) is None:
                         break
 
-    def scrub(self, db: sqlite3.Connection) -> None:
-        """What was deleted leaves the index's pages, where FTS5 keeps it until it puts them together."""
-        self.settle(db, sys.maxsize)
+    def scrub(self, db: sqlite3.Connection) -> bool:
+        """What was deleted leaves the index's pages, where FTS5 keeps it until it puts them together.
+
+        Returns False where more has to be brought up to date before that than one transaction should.
+        """
+        before = _count(db)
+        self.settle(db)
+        if 0 < _count(db) < before:
+            return False
         for table, searched in held(db).items():
             if searched.words:
                 with _forgiven(db), _guarded(db) as at:
                     at[:] = [table]
                     db.execute(f"INSERT INTO {searched.words} ({searched.words}) VALUES ('optimize')")
         remove_unused(db)
+        return True
 
 
 def held(db: sqlite3.Connection) -> dict[str, Searched]:
@@ -120,6 +126,12 @@ def held(db: sqlite3.Connection) -> dict[str, Searched]:
 def is_there(db: sqlite3.Connection) -> bool:
     """Whether any table of the file was declared to be searched."""
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_tables'").fetchone() is not None
+
+
+def _count(db: sqlite3.Connection) -> int:
+    """What the transactions so far have left to do."""
+    there = is_there(db)
+    return int(db.execute("SELECT count(*) FROM search_changed WHERE n >= 0").fetchone()[0]) if there else 0
 
 
 def is_stale(db: sqlite3.Connection) -> bool:

@@ -52,8 +52,8 @@ class BesideRecords(Protocol):
     def settle(self, db: sqlite3.Connection) -> None:
         """A transaction is about to end."""
 
-    def scrub(self, db: sqlite3.Connection) -> None:
-        """What was deleted is to leave the file."""
+    def scrub(self, db: sqlite3.Connection) -> bool:
+        """What was deleted is to leave the file. False: it is to be asked again, in another transaction."""
 
 
 class Store:
@@ -181,8 +181,11 @@ class Store:
     def scrub(self) -> None:
         """What was deleted leaves the write-ahead log as well, unless another process is reading there: then later."""
         if self.beside is not None:
-            with suppress(StoreFailed), self.write() as db:
-                self.beside.scrub(db)
+            with suppress(StoreFailed):
+                over = False
+                while not over:
+                    with self.write() as db:
+                        over = self.beside.scrub(db)
         with self._lock, suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
