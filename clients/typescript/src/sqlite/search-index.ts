@@ -290,14 +290,31 @@ async function step(driver: SqliteDriver, first: number, at: SearchedTable[]): P
   return false;
 }
 
+/** A record that was noted: its row, with the words that it had, and the words that it has. */
+interface Noted {
+  readonly row: SqliteRow;
+  readonly own: readonly string[];
+}
+
 /** Puts the words of the records that were noted from `first` to `last`, as they stand, in the place of those that they had. */
 async function renew(
+  driver: SqliteDriver,
+  table: SearchedTable,
+  first: number,
+  last: SqliteValue,
+): Promise<void> {
+  const changed = await changedWords(driver, table, first, last);
+  if (!changed[0]) return;
+  await take(driver, table, changed);
+  await give(driver, table, changed);
+}
+
+async function changedWords(
   driver: SqliteDriver,
   { table, fields, words }: SearchedTable,
   first: number,
   last: SqliteValue,
-): Promise<void> {
-  const columns = columnsOf(fields);
+): Promise<readonly Noted[]> {
   const held = fields.map((_, n) => `w.f${n}`).join(", ");
   const rows = await driver.all(
     `SELECT c.space, c.id, s.n, r.doc, ${held}
@@ -307,34 +324,49 @@ async function renew(
     LEFT JOIN ${words} w ON w.rowid = s.n`,
     [first, last, table, table, table],
   );
-  const texts = rows.map((row) => textsOf(row, fields));
-  const changed = rows.flatMap((row, n) => {
-    const own = texts[n] as readonly string[];
-    return fields.every((_, place) => (row[`f${place}`] ?? "") === own[place]) ? [] : [{ row, own }];
-  });
-  if (!changed[0]) return;
-  const gone = changed.filter(({ own }) => !own.some((text) => text)).map(({ row }) => row.n ?? null);
-  const fresh = changed.filter(({ row }) => (row.n ?? null) === null).map(({ row }) => [row.space, row.id]);
-  const old = JSON.stringify(changed.map(({ row }) => row.n).filter((n) => (n ?? null) !== null));
+  return rows
+    .map((row) => ({ row, own: textsOf(row, fields) }))
+    .filter(({ row, own }) => fields.some((_, place) => (row[`f${place}`] ?? "") !== own[place]));
+}
+
+const hasWords = ({ own }: Noted): boolean => own.some((text) => text);
+const isKnown = ({ row }: Noted): boolean => (row.n ?? null) !== null;
+
+/** Takes out what they had, and those that have nothing now. */
+async function take(
+  driver: SqliteDriver,
+  { words }: SearchedTable,
+  changed: readonly Noted[],
+): Promise<void> {
+  const old = JSON.stringify(changed.filter(isKnown).map(({ row }) => row.n));
   await driver.run(`DELETE FROM ${words} WHERE rowid IN (SELECT value FROM json_each(?))`, [old]);
+  const gone = changed.filter((one) => isKnown(one) && !hasWords(one)).map(({ row }) => row.n);
   if (gone[0])
     await driver.run("DELETE FROM search_records WHERE n IN (SELECT value FROM json_each(?))", [
       JSON.stringify(gone),
     ]);
+}
+
+async function give(
+  driver: SqliteDriver,
+  { table, fields, words }: SearchedTable,
+  changed: readonly Noted[],
+): Promise<void> {
+  const fresh = changed.filter((one) => !isKnown(one)).map(({ row }) => [row.space, row.id]);
   if (fresh[0])
     await driver.run(
       `INSERT INTO search_records ("table", space, id)
       SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)`,
       [table, JSON.stringify(fresh)],
     );
-  const put = changed.filter(({ own }) => own.some((text) => text));
+  const put = changed.filter(hasWords).map(({ row, own }) => [row.space, row.id, ...own]);
   const values = fields.map((_, n) => `json_extract(k.value, '$[${n + 2}]')`);
   if (put[0])
     await driver.run(
-      `INSERT INTO ${words} (rowid, ${columns}) SELECT s.n, ${values} FROM json_each(?) k
+      `INSERT INTO ${words} (rowid, ${columnsOf(fields)}) SELECT s.n, ${values} FROM json_each(?) k
       CROSS JOIN search_records s ON s."table" = ? AND s.space = json_extract(k.value, '$[0]')
       AND s.id = json_extract(k.value, '$[1]')`,
-      [JSON.stringify(put.map(({ row, own }) => [row.space, row.id, ...own])), table],
+      [JSON.stringify(put), table],
     );
 }
 
