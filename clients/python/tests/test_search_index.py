@@ -275,6 +275,45 @@ def test_what_an_older_package_has_erased_leaves_the_file_by_the_next_search(
     assert [file.name for file in tmp_path.glob("replica.db*") if b"quincesand" in file.read_bytes()] == []
 
 
+def test_what_was_erased_leaves_the_file_also_where_the_process_was_killed_before(
+    open_replica: Open, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = open_replica(search=SEARCH)
+    for n in range(3):  # more than one segment
+        script.answers = [page(wire(f"a{n}", title=("quincesandwich", LATER)))]
+        replica.pull()
+    changes = [wire(f"a{n}", title=(None, LATER)) for n in range(3)]
+    for change in changes:
+        change["fields"]["title"]["erased"] = "2030-01-02T00:00:00.000000Z"
+    script.answers = [page(*changes)]
+    with monkeypatch.context() as killed:
+        killed.setattr(Store, "scrub", lambda _store: None)
+        replica.pull()
+        replica.close()
+    assert any(b"quincesand" in file.read_bytes() for file in tmp_path.glob("replica.db*"))
+    replica = open_replica(search=SEARCH)
+    assert [file.name for file in tmp_path.glob("replica.db*") if b"quincesand" in file.read_bytes()] == []
+    assert not replica.store.is_unscrubbed()
+
+
+def test_a_search_in_a_batch_has_the_fields_that_are_declared_now(
+    open_replica: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise StoreFailed("the disk is full.")
+
+    replica = open_replica(search={"t": ["title"]})
+    replica.put("t", "a", {"title": "pear", "body": "apple"})
+    replica.close()
+    with monkeypatch.context() as full:
+        full.setattr(searching, "declare_tables", no_room)
+        replica = open_replica(search=SEARCH)
+    with replica.batch() as batch:
+        batch.get("t", "a")
+        assert ids(replica, "apple") == ["a"]
+    assert ids(replica, "apple") == ["a"]
+
+
 @pytest.mark.parametrize("search", [["t"], "t", 1])
 def test_a_declaration_that_is_none_is_refused(open_replica: Open, search: Any) -> None:
     with pytest.raises(InvalidQuery):

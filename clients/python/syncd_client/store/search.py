@@ -56,6 +56,8 @@ def declare(store: Store, search: Search | None) -> None:
         if able:
             _check(store)
             _freshen(store)
+            if store.is_unscrubbed():  # a process was killed before it had done so
+                store.scrub()
 
 
 def _keep(store: Store, index: SearchIndex) -> None:
@@ -63,11 +65,16 @@ def _keep(store: Store, index: SearchIndex) -> None:
     wanted = index.unmade
     if wanted is not None:
         with store.read() as db:
-            before = held(db)
-        if before.keys() != wanted.keys() or not all(is_as(before[one], one, wanted[one]) for one in wanted):
+            kept = _is_kept(db, wanted)
+        if not kept:
             with store.write() as db:
                 declare_tables(db, wanted)
         index.unmade = None
+
+
+def _is_kept(db: sqlite3.Connection, wanted: Mapping[str, tuple[str, ...]]) -> bool:
+    before = held(db)
+    return before.keys() == wanted.keys() and all(is_as(before[one], one, wanted[one]) for one in wanted)
 
 
 def _check(store: Store) -> None:
@@ -112,10 +119,13 @@ def find(store: Store, table: str, space: str | None, text: str, limit: int | No
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= _MOST_FOUND):
         raise InvalidQuery("limit counts from 0.")
     asked, index = (check_asked("the table", table), space, asked_words(text), limit), store.beside
+    unmade = index.unmade if isinstance(index, SearchIndex) else None
     with store.joined() as begun:
         if begun is not None:
+            if unmade is not None and not _is_kept(begun, unmade):
+                declare_tables(begun, unmade)  # as long as this transaction is: it may be undone
             return _find_within(begun, *asked)
-    if isinstance(index, SearchIndex) and index.unmade is not None:
+    if isinstance(index, SearchIndex) and unmade is not None:
         _keep(store, index)
     for _ in range(_TRIES):
         with store.read() as db:

@@ -18,6 +18,7 @@ from ..errors import StoreFailed, WrongReplica
 FORMAT = 2
 _LITTLE = 65_536  # bytes: less room than this is none
 _MACHINE = Path("/etc/machine-id")
+UNSCRUBBED = "unscrubbed"  # in `meta`: something is to leave the file
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Durability = Literal["full", "normal"]
 
@@ -180,14 +181,21 @@ class Store:
 
     def scrub(self) -> None:
         """What was deleted leaves the write-ahead log as well, unless another process is reading there: then later."""
-        if self.beside is not None:
-            with suppress(StoreFailed):
-                over = False
-                while not over:
-                    with self.write() as db:
-                        over = self.beside.scrub(db)
+        over = self.beside is None
+        with suppress(StoreFailed):
+            while self.beside is not None and not over:
+                with self.write() as db:
+                    over = self.beside.scrub(db)
         with self._lock, suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if over and self.is_unscrubbed():
+            with suppress(StoreFailed), self.write() as db:
+                db.execute("DELETE FROM meta WHERE key = ?", (UNSCRUBBED,))
+
+    def is_unscrubbed(self) -> bool:
+        """Whether something was to leave the file, and may not have. Raises StoreFailed."""
+        with self.read() as db:
+            return bool(get_meta(db, UNSCRUBBED))
 
     def place(self) -> str | None:
         """The place of the file, as a hash that no copy of it has: of the machine and of the file's own number there.
@@ -247,7 +255,8 @@ def _is_full(path: str | Path) -> bool:
 
 
 def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
-    """A value of `meta`: clock, cursor, acknowledged, roles, client, app, user, round, restarting, trouble."""
+    """A value of `meta`: clock, cursor, acknowledged, roles, client, app, user, round, restarting, trouble, and whether
+    something is to leave the file."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return default if row is None else row[0]
 

@@ -12,7 +12,7 @@ from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..store import conflicts, outbox, restamp, roles
 from ..store.records import drop_unconfirmed, load, save, settle
-from ..store.store import get_meta, set_meta
+from ..store.store import UNSCRUBBED, get_meta, set_meta
 from .reply import Page, Result
 from .report import Applied
 from .unseen import Unseen, own_edits
@@ -58,8 +58,15 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     found = [c for c in (*page.conflicts, *unseen.found) if (c.table, c.space or "", c.id) not in erased]
     conflicts.keep(db, found)
     _note_acknowledged(db, page, checked)
-    whole, gone = _move_on(db, page), bool(erased or page.left)
+    whole, gone = _move_on(db, page), _is_to_scrub(db, bool(erased or page.left))
     return Applied(rejected, changed, whole, conflicts=found, erased=gone, spaces=_keep_roles(db, page))
+
+
+def _is_to_scrub(db: sqlite3.Connection, gone: bool) -> bool:
+    """Whether something is to leave the file. It is noted: a process may be killed before it has done so."""
+    if gone:
+        set_meta(db, UNSCRUBBED, 1)
+    return gone
 
 
 def acknowledged(db: sqlite3.Connection) -> list[str]:

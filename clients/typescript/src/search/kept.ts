@@ -10,6 +10,7 @@ import { SmallIndex } from "./small.js";
 
 export class KeptIndex {
   declare readonly table: string;
+  declare readonly fields: readonly string[];
   readonly #source: Source;
   readonly #index: SmallIndex;
   readonly #turns = new Mutex();
@@ -18,6 +19,7 @@ export class KeptIndex {
 
   constructor(source: Source, table: string, fields: readonly string[]) {
     this.table = table;
+    this.fields = fields;
     this.#source = source;
     this.#index = new SmallIndex(fields);
     source.on((event) => this.#hear(event));
@@ -41,7 +43,7 @@ export class KeptIndex {
       this.#changed = new Map(); // what happens from here on may be too late for this transaction
       try {
         return await this.#source.read(async (tx) => {
-          const found = await tx.found?.(this.table, space, asked, limit);
+          const found = await tx.found?.(this.table, this.fields, space, asked, limit);
           if (found) {
             this.#changed = null; // nothing is kept here
             return found;

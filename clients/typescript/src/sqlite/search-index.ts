@@ -51,6 +51,11 @@ export interface SearchedTable {
   readonly words: string;
 }
 
+/** The rule and the fields of a table, as text. */
+export function saidOf(fields: readonly string[] | undefined): string {
+  return JSON.stringify([RULE, fields]);
+}
+
 /** The tables of a file that are searched. */
 export async function searchedTables(driver: SqliteDriver): Promise<SearchedTable[]> {
   const there = await driver.all("SELECT 1 FROM sqlite_master WHERE name = 'search_tables'");
@@ -65,7 +70,7 @@ export async function searchedTables(driver: SqliteDriver): Promise<SearchedTabl
  */
 export async function declareSearch(driver: SqliteDriver, wanted?: SearchedFields): Promise<boolean> {
   const before = await searchedTables(driver);
-  const said = (table: string): string => JSON.stringify([RULE, wanted?.get(table)]);
+  const said = (table: string): string => saidOf(wanted?.get(table));
   for (const one of before) {
     if (wanted && said(one.table) !== one.said) {
       await driver.run(`DELETE FROM search_tables WHERE "table" = ?`, [one.table]);

@@ -2,22 +2,23 @@
 
 import type { AskedWord } from "../data/searched.js";
 import type { SqliteDriver, SqliteRow, SqliteValue } from "./driver.js";
-import { isFresh, isSound, type SearchedTable, searchedTables } from "./search-index.js";
+import { isFresh, isSound, type SearchedTable, saidOf, searchedTables } from "./search-index.js";
 
 /**
- * The keys of the records that have every word, best first. Undefined: no such table is searched here, or its index does not have all
- * that it should, so another one has to answer.
+ * The keys of the records that have every word in these fields, best first. Undefined: they are not searched here, as where there was
+ * no room to say so, or their index does not have all that it should: another one has to answer.
  */
 export async function searchedKeys(
   driver: SqliteDriver,
   table: string,
+  fields: readonly string[],
   space: string | null,
   asked: readonly AskedWord[],
   limit: number,
 ): Promise<readonly SqliteRow[] | undefined> {
   try {
     const searched = (await searchedTables(driver)).find((one) => one.table === table);
-    if (!searched || !(await isFresh(driver, searched))) return undefined;
+    if (searched?.said !== saidOf(fields) || !(await isFresh(driver, searched))) return undefined;
     const found = await driver.all(...statementOf(searched, space, asked, limit));
     return found[0] || (await isSound(driver, searched)) ? found : undefined;
   } catch {

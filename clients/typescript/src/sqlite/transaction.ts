@@ -65,11 +65,12 @@ export class SqliteTransaction implements RowTransaction {
 
   async found(
     table: string,
+    fields: readonly string[],
     space: string | null,
     asked: readonly AskedWord[],
     limit: number,
   ): Promise<RecordRow[] | undefined> {
-    const keys = await this.#next(() => searchedKeys(this.#driver, table, space, asked, limit));
+    const keys = await this.#next(() => searchedKeys(this.#driver, table, fields, space, asked, limit));
     if (!keys) return undefined;
     const rows = keys.map(({ space, table, id }) => this.get("records", [space, table, id] as Part[]));
     return (await Promise.all(rows)).filter((row) => row !== undefined);

@@ -143,11 +143,12 @@ export interface RowTransaction {
   put<N extends Name>(name: N, row: Rows[N]): void;
   delete(name: Name, key: readonly Part[]): void;
   /**
-   * Of a store that searches by itself the tables that were declared when it was opened: the records that have every word, best
-   * first; undefined of others. `space`: null searches every space.
+   * Of a store that searches by itself the tables that were declared when it was opened: the records that have every word in these
+   * fields, best first; undefined of others. `space`: null searches every space.
    */
   found?(
     table: string,
+    fields: readonly string[],
     space: string | null,
     asked: readonly AskedWord[],
     limit: number,

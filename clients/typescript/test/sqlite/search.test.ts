@@ -187,6 +187,17 @@ it("opens and searches without room for the index", async () => {
   await replica.close();
 });
 
+it("searches the fields that are declared now, also where there is no room to say so in the file", async () => {
+  const folder = newFolder();
+  const before = await new Doubtful(folder).open({ t: ["title"] });
+  await before.put("t", "a", { title: "pear", body: "apple" });
+  await before.close();
+  const file = new Doubtful(folder, /DELETE FROM search_tables/, "database or disk is full");
+  const replica = await file.open(SEARCH);
+  expect(await ids(replica, "apple")).toEqual(["a"]);
+  await replica.close();
+});
+
 it("makes an index in parts, and goes on where it was", async () => {
   const folder = newFolder();
   const before = await new Doubtful(folder).open({});
