@@ -71,6 +71,55 @@ describe("a device that comes back", () => {
     expect(found.changes).toHaveLength(1);
   });
 
+  async function deleteUnanswered(lost: "answer" | "request"): Promise<void> {
+    const token = await user();
+    const storage = getRxStorageDexie({ indexedDB: new IDBFactory(), IDBKeyRange });
+    let mute = false;
+    const losing: typeof fetch = async (address, options) => {
+      if (mute && (lost === "request" || options?.method === "GET")) throw new TypeError("lost");
+      const answer = await fetch(address, options);
+      if (mute) throw new TypeError("lost");
+      return answer;
+    };
+    const stored = (): ReturnType<typeof collection> => collection(`made-${lost}`, storage);
+    const before = await device(token, { tasks: await stored(), fetch: losing, webSocket: null });
+    await settled(before);
+    mute = true;
+    await before.tasks.insert({ id: "milk", title: "Buy milk" });
+    await until("it was sent", () => before.errors.some(({ message }) => message.includes("RC_PUSH")));
+    expect(Object.keys(await onServer(token))).toEqual(lost === "answer" ? ["milk"] : []);
+    await before.tasks.findOne("milk").remove();
+    await before.tasks.database.close();
+    const pulling = gate();
+    const fetching: typeof fetch = async (address, options) => {
+      if (options?.method === "GET") await pulling.open;
+      return fetch(address, options);
+    };
+    const after = await device(token, { tasks: await stored(), fetch: fetching, webSocket: null });
+    const { state } = after.replication;
+    await until("it has sent what it has", () => state.internalReplicationState?.firstSyncDone.up.getValue());
+    pulling.go();
+    await settled(after);
+    expect(await onServer(token)).toEqual({});
+    expect(await seen(after)).toBeNull();
+    expect(await after.replication.rejected()).toEqual([]);
+  }
+
+  it("deletes what it made and deleted, where the answer was lost", () => deleteUnanswered("answer"));
+
+  it("deletes what it made and deleted, where the request was lost", () => deleteUnanswered("request"));
+
+  it("sends nothing of what was made and deleted before it was ever sent", async () => {
+    const own = line();
+    const one = await device(await user(), { autoStart: false, fetch: own.fetch, webSocket: null });
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await one.tasks.findOne("milk").remove();
+    await one.replication.state.start();
+    await settled(one);
+    expect(own.asked.length).toBeGreaterThan(0);
+    expect(own.asked.filter((asked) => asked.startsWith("POST"))).toEqual([]);
+  });
+
   it("has what others wrote to what it has sent, while it is still sending the rest", async () => {
     const token = await user();
     const tasks = await collection();

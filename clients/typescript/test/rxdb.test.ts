@@ -197,6 +197,23 @@ describe("two databases of RxDB", () => {
   });
 });
 
+describe("a tab that does not lead", () => {
+  it("does not replicate when it is looked at", async () => {
+    const token = await user();
+    const page = Object.assign(new EventTarget(), { visibilityState: "visible" });
+    vi.stubGlobal("document", page);
+    const { tasks, replication } = await device(token);
+    const { state } = replication;
+    page.dispatchEvent(new Event("visibilitychange"));
+    await state.startQueue;
+    const [leads, replicates] = [tasks.database.isLeader(), state.wasStarted];
+    vi.unstubAllGlobals();
+    expect({ leads, replicates }).toEqual({ leads: false, replicates: false });
+    await until("it leads, and replicates", () => state.wasStarted);
+    expect(tasks.database.isLeader()).toBe(true);
+  });
+});
+
 describe("a device with a wrong clock", () => {
   it("does not lose what it edits knowingly", async () => {
     const token = await user();

@@ -96,10 +96,14 @@ function whole({ newDocumentState: now }: WriteRow, held: Registers, shape: Shap
   return new Map(fields.map((field) => [field, now[field] ?? null]));
 }
 
-/** Whose write it is, and in which space ("" is the personal one). */
+/**
+ * Whose write it is, and in which space ("" is the personal one). `sent`: the stamp of the document as it was sent before,
+ * if it was and nothing is known of what became of it.
+ */
 export interface Writer {
   readonly client: string;
   readonly space: string;
+  readonly sent: Instant | undefined;
 }
 
 /** The write that an edit is. */
@@ -119,11 +123,11 @@ export function editOf(
   held: Registers,
   lwt: number,
   shape: Shape,
-  { client, space }: Writer,
+  { client, space, sent }: Writer,
 ): Edit | null {
   const at = formatInstant(Math.floor(lwt), Math.round((lwt % 1) * 1000) % 1000);
   const { newDocumentState: now, assumedMasterState: then } = row;
-  if (now._deleted && held.size === 0) return null; // made and deleted here: nobody has seen it
+  if (now._deleted && held.size === 0) return unmade(at, sent, client);
   // Editing a field of what somebody else has deleted meanwhile does not bring it back.
   const was = then?._deleted ?? isDeleted(held);
   const turned = now._deleted !== was && now._deleted !== isDeleted(held);
@@ -141,6 +145,13 @@ export function editOf(
   if (registers.size === 0) return null;
   if (turned && now._deleted) return { op: "delete", registers };
   return { op: back || then === undefined ? "insert" : "update", registers };
+}
+
+/** The deletion of what was made here: none where nobody can have seen it. */
+function unmade(at: Instant, sent: Instant | undefined, client: string): Edit | null {
+  if (sent === undefined) return null;
+  const stamp = sent < at ? at : after(sent);
+  return { op: "delete", registers: new Map([[TOMBSTONE, { value: stamp, at: stamp, client }]]) };
 }
 
 /** A stamp that is later than the register's, if that is the value which was edited (and not a newer one). */

@@ -165,6 +165,8 @@ export class SyncdReplication<D> {
     const { hashFunction } = collection.database;
     this.state = replicateRxCollection<D, Checkpoint>({
       ...others,
+      // Of several tabs the leader alone replicates: what is kept of the server is theirs together.
+      toggleOnDocumentVisible: false,
       collection,
       pull: {
         batchSize,
@@ -185,8 +187,21 @@ export class SyncdReplication<D> {
 
   async #pull(checkpoint: Checkpoint | undefined, size: number): Promise<Pulled> {
     const pulled = await this.#redelivery.complete(await pull(this.#feed, checkpoint, size));
-    void this.state.internalReplicationState?.streamQueue.down.then(() => this.#redelivery.written());
+    void this.#passed();
     return pulled;
+  }
+
+  /** RxDB goes through what was pulled now; what comes while it is paused it drops. */
+  async #passed(): Promise<void> {
+    const replication = this.state.internalReplicationState;
+    if (replication === undefined) return;
+    let dropped = false;
+    const pauses = replication.events.paused.subscribe((paused) => {
+      dropped ||= paused;
+    });
+    await replication.streamQueue.down;
+    pauses.unsubscribe();
+    if (this.#redelivery.written(dropped)) this.#written.next([]);
   }
 
   async #push(rows: readonly WriteRow[], hash: (text: string) => Promise<string>): Promise<Document[]> {

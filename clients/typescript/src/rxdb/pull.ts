@@ -164,5 +164,7 @@ async function goneRecords(
   const known = [...(await feed.shadow.all()).values()];
   const away = known.filter((shade) => asked === Infinity || shade.round < round);
   const over = away.filter(({ pushed }) => pushed < asked);
-  return { over: over.map(({ id }) => goneRecord(id, round, now)), unsure: over.length < away.length };
+  // They stay in their round: until RxDB has kept a checkpoint that is past this page, they are told of again.
+  const gone = over.map((shade) => goneRecord(shade.id, shade.round, now));
+  return { over: gone, unsure: over.length < away.length };
 }

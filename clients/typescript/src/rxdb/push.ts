@@ -10,6 +10,7 @@ import {
   textOf,
   writeChange,
 } from "../data/change.js";
+import { EPOCH, type Instant, latest } from "../data/clock.js";
 import { isDeleted, merge, type Registers } from "../data/merge.js";
 import { dump, type Json, type JsonObject, parse } from "../data/values.js";
 import { InvalidWrite, Refused, SyncdError } from "../errors.js";
@@ -98,6 +99,7 @@ async function renamed<T>({ shadow }: Feed, work: () => Promise<T>): Promise<T> 
   }
 }
 
+/** The changes of some edits, which may be on the server from when they are returned on. */
 async function prepare(
   feed: Feed,
   rows: readonly WriteRow[],
@@ -107,6 +109,7 @@ async function prepare(
   const ids = rows.map((row) => idOf(feed, row));
   const { client } = await feed.apiClient();
   const [shades, written] = [await feed.shadow.of(ids), await feed.written(ids)];
+  const unanswered = await feed.shadow.unanswered();
   const sent: Sent[] = [];
   for (const [place, row] of rows.entries()) {
     const id = ids[place] ?? "";
@@ -116,6 +119,7 @@ async function prepare(
       const edit = editOf(row, held, written.get(id)?.at ?? Date.now(), feed.shape, {
         client,
         space: feed.space,
+        sent: unanswered.get(id),
       });
       if (edit !== null) sent.push(await outgoingOf(feed, id, row, edit, held, hash));
     } catch (error) {
@@ -125,7 +129,13 @@ async function prepare(
       rejected.push(refusal(newId(Date.now()), id, row, { op: "update", fields }, { code, detail }));
     }
   }
+  const made = sent.filter(({ id, edit }) => !shades.has(id) && edit.op !== "delete");
+  await feed.shadow.sending(new Map(made.map(({ id, edit }) => [id, stampOf(edit)])));
   return sent;
+}
+
+function stampOf({ registers }: Edit): Instant {
+  return Array.from(registers.values(), ({ at }) => at).reduce(latest, EPOCH);
 }
 
 export function idOf({ shape }: Feed, { newDocumentState }: WriteRow): string {
@@ -250,6 +260,7 @@ async function noteAnswers(
   }
   await feed.shadow.keep(shades.values());
   await feed.shadow.reject(rejected);
+  await feed.shadow.settled(rows.map((row) => idOf(feed, row)));
   return different(feed, rows, (id) => shades.get(id)?.registers);
 }
 

@@ -17,6 +17,8 @@ export class Redelivery {
   readonly #due = new Set<string>();
   /** What was handed over last, and RxDB may not have written yet. */
   #handed: ReadonlySet<string> = new Set();
+  /** What of that was due. */
+  readonly #again = new Set<string>();
 
   constructor(feed: Feed) {
     this.#feed = feed;
@@ -59,7 +61,10 @@ export class Redelivery {
     const { shape, shadow } = this.#feed;
     const due = [...this.#due];
     const shades = await shadow.of(due);
-    for (const id of due) this.#due.delete(id);
+    for (const id of due) {
+      this.#due.delete(id);
+      this.#again.add(id);
+    }
     const again = Array.from(shades.values(), ({ id, registers }) => documentOf(id, registers, shape));
     const all = [...documents, ...again];
     const ids = all.map((document) => String(document[shape.primary]));
@@ -68,8 +73,15 @@ export class Redelivery {
     return { documents: all, checkpoint };
   }
 
-  /** RxDB has gone through what was handed over. */
-  written(): void {
+  /**
+   * RxDB has gone through what was handed over; `dropped`: or was paused meanwhile, and may have dropped it. Whether there
+   * is something to pull for that.
+   */
+  written(dropped: boolean): boolean {
+    const again = dropped ? [...this.#again] : [];
+    for (const id of again) this.#due.add(id);
+    this.#again.clear();
     this.#handed = new Set();
+    return again.length > 0;
   }
 }

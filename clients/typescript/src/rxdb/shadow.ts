@@ -15,7 +15,7 @@ import type { Document } from "./documents.js";
 /** The name of the collection, which a database has once for all that is replicated. */
 const NAME = "syncd";
 
-type KeptKind = "device" | "record" | "rejected" | "acked";
+type KeptKind = "device" | "record" | "rejected" | "acked" | "sent";
 
 interface Kept {
   readonly key: string;
@@ -186,7 +186,7 @@ export class Shadow {
 
   /** Keeps a change that the server has: the checkpoint stands before it. */
   async acknowledge(client: string, changeId: string): Promise<void> {
-    const kept = await this.#acked();
+    const kept = await this.#list("acked");
     await kept.incrementalModify((row) => {
       const held = ackedOf(row);
       const number = Math.max(Date.now(), (held.at(-1)?.number ?? 0) + 1);
@@ -196,14 +196,42 @@ export class Shadow {
 
   /** The latest changes that the server has acknowledged, oldest first, whether or not a checkpoint is past them. */
   async acked(): Promise<readonly Acked[]> {
-    return ackedOf((await this.#acked()).getLatest());
+    return ackedOf((await this.#list("acked")).getLatest());
   }
 
-  async #acked() {
+  /** Keeps, before they are sent, the stamps of documents that the server is not known to have. */
+  async sending(stamps: ReadonlyMap<string, Instant>): Promise<void> {
+    const held = await this.unanswered();
+    if ([...stamps].every(([id, at]) => held.get(id) === at)) return;
+    const kept = await this.#list("sent");
+    await kept.incrementalModify((row) => ({
+      ...row,
+      body: { sent: [...new Map([...sentOf(row), ...stamps])] },
+    }));
+  }
+
+  /** It is known what the server has of these, or that it has nothing. */
+  async settled(ids: readonly string[]): Promise<void> {
+    const held = await this.unanswered();
+    const over = new Set(ids.filter((id) => held.has(id)));
+    if (over.size === 0) return;
+    const kept = await this.#list("sent");
+    await kept.incrementalModify((row) => ({
+      ...row,
+      body: { sent: [...sentOf(row)].filter(([id]) => !over.has(id)) },
+    }));
+  }
+
+  /** The stamps of documents that were sent, or were to be, and of which nothing is known but that. */
+  async unanswered(): Promise<ReadonlyMap<string, Instant>> {
+    return sentOf((await this.#list("sent")).getLatest());
+  }
+
+  async #list(kind: "acked" | "sent") {
     const kept = await open(this.#database);
-    const key = this.#key("acked", "");
+    const key = this.#key(kind, "");
     const found = await kept.findOne(key).exec();
-    return found ?? kept.insertIfNotExists({ key, feed: this.#feed, kind: "acked", body: { acked: [] } });
+    return found ?? kept.insertIfNotExists({ key, feed: this.#feed, kind, body: { [kind]: [] } });
   }
 
   /** What is known of these records; nothing of those that are not known. */
@@ -276,6 +304,10 @@ function bodyOf({ body }: { readonly body: object }): KeptDevice {
 
 function ackedOf({ body }: { readonly body: object }): readonly Acked[] {
   return (body as { readonly acked: readonly Acked[] }).acked;
+}
+
+function sentOf({ body }: { readonly body: object }): ReadonlyMap<string, Instant> {
+  return new Map((body as { readonly sent: readonly (readonly [string, Instant])[] }).sent);
 }
 
 /** Whether the last incarnation is of the database that is called so. */
