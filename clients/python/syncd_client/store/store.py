@@ -188,9 +188,10 @@ class Store:
                     over = self.beside.scrub(db)
         with self._lock, suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        if over and self.is_unscrubbed():
-            with suppress(StoreFailed), self.write() as db:
-                db.execute("DELETE FROM meta WHERE key = ?", (UNSCRUBBED,))
+        with suppress(StoreFailed):
+            if over and self.is_unscrubbed():
+                with self.write() as db:
+                    db.execute("DELETE FROM meta WHERE key = ?", (UNSCRUBBED,))
 
     def is_unscrubbed(self) -> bool:
         """Whether something was to leave the file, and may not have. Raises StoreFailed."""
