@@ -64,7 +64,7 @@ GRANT EXECUTE ON FUNCTION
 -- held
 GRANT EXECUTE ON FUNCTION
     syncd.sync_make_spaces, syncd.sync_hold, syncd.sync_held_due, syncd.sync_held_waiting, syncd.sync_held_of_device, syncd.sync_held_mark,
-    syncd.sync_held_take(varchar, text, text, bigint[], integer),
+    syncd.sync_held_next, syncd.sync_held_take(varchar, text, text, bigint[], integer),
     syncd.sync_held_list, syncd.sync_held_drop, syncd.sync_held_count, syncd.sync_held_number, syncd.sync_held_with_room
     TO syncd_runtime;
 

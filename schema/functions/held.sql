@@ -123,10 +123,11 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_te
     GROUP BY n.name, h.client_id, h.app LIMIT 50
 $$;
 
--- A device's held changes, each with the service that pushed it, in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
-CREATE OR REPLACE FUNCTION syncd.sync_held_of_device(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
+-- A device's held changes, in the order they came, of some 4 MB: those that have become writable, or those of p_nos; of services too where
+-- p_services. What is not asked for does not count, and what comes after p_most is not read, whatever the statistics say.
+CREATE OR REPLACE FUNCTION syncd.sync_held_next(p_user text, p_client text, p_app text, p_nos bigint[], p_services boolean, p_most integer)
 RETURNS TABLE (held_no bigint, content text, received_us bigint, change text, service text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 #variable_conflict use_column
 DECLARE
     v_user integer := syncd.sync_act_as(p_user);
@@ -134,22 +135,33 @@ BEGIN
     RETURN QUERY
     SELECT t.held_no, t.content, syncd.sync_micros(t.received_at), t.change, t.service
     FROM (
-        SELECT h.*, sum(h.size) OVER (ORDER BY h.held_no) - h.size AS before FROM syncd.sync_held h
-        WHERE h.user_no = v_user AND h.client_id = p_client AND h.app = p_app AND CASE
-            WHEN p_nos IS NOT NULL THEN h.held_no = ANY (p_nos)
-            ELSE h.reason IN ('space_not_found', 'not_a_writer') AND h.space_id IN (
-                SELECT s.space_id FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
-                WHERE m.user_no = v_user AND m.role <> 'reader') END) t
-    WHERE t.before < 4000000 ORDER BY t.held_no LIMIT p_most;
+        SELECT f.*, sum(f.size) OVER (ORDER BY f.held_no) - f.size AS before
+        FROM (
+            SELECT h.* FROM syncd.sync_held h
+            WHERE h.user_no = v_user AND h.client_id = p_client AND h.app = p_app AND (p_services OR h.service IS NULL) AND CASE
+                WHEN p_nos IS NOT NULL THEN h.held_no = ANY (p_nos)
+                ELSE h.reason IN ('space_not_found', 'not_a_writer') AND h.space_id IN (
+                    SELECT s.space_id FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
+                    WHERE m.user_no = v_user AND m.role <> 'reader') END
+            ORDER BY h.held_no LIMIT p_most) f) t
+    WHERE t.before < 4000000 ORDER BY t.held_no;
 END $$;
+
+-- sync_held_next, with the service that pushed each.
+CREATE OR REPLACE FUNCTION syncd.sync_held_of_device(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
+RETURNS TABLE (held_no bigint, content text, received_us bigint, change text, service text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT h.held_no, h.content, h.received_us, h.change, h.service
+    FROM syncd.sync_held_next(p_user, p_client, p_app, p_nos, true, p_most) h ORDER BY h.held_no
+$$;
 
 -- For workers of a release that knew no service: held changes that none pushed. What one did waits for a worker of now, as the other would
 -- write it without the service's name. The migration that drops the function of then, with `text`, comes after this.
 CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user varchar, p_client text, p_app text, p_nos bigint[], p_most integer)
 RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT h.held_no, h.content, h.received_us, h.change FROM syncd.sync_held_of_device(p_user, p_client, p_app, p_nos, p_most) h
-    WHERE h.service IS NULL ORDER BY h.held_no
+    SELECT h.held_no, h.content, h.received_us, h.change
+    FROM syncd.sync_held_next(p_user, p_client, p_app, p_nos, false, p_most) h ORDER BY h.held_no
 $$;
 
 -- Why held changes could not be released: p_reasons is {no: code}.
@@ -165,7 +177,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_held_list(p_user text, p_app text, p_after bigint, p_most integer)
 RETURNS TABLE (held_no bigint, client_id text, space_id text, table_name text, record_id text, reason text,
                received_us bigint, change text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 #variable_conflict use_column
 DECLARE
     v_user integer := syncd.sync_act_as(p_user);
@@ -173,9 +185,11 @@ BEGIN
     RETURN QUERY
     SELECT t.held_no, t.client_id, t.space_id, t.table_name, t.record_id, t.reason, syncd.sync_micros(t.received_at), t.change
     FROM (
-        SELECT h.*, sum(h.size) OVER (ORDER BY h.held_no) - h.size AS before FROM syncd.sync_held h
-        WHERE h.user_no = v_user AND h.app = p_app AND h.held_no > p_after) t
-    WHERE t.before < 4000000 ORDER BY t.held_no LIMIT p_most;
+        SELECT f.*, sum(f.size) OVER (ORDER BY f.held_no) - f.size AS before
+        FROM (
+            SELECT h.* FROM syncd.sync_held h WHERE h.user_no = v_user AND h.app = p_app AND h.held_no > p_after
+            ORDER BY h.held_no LIMIT p_most) f) t
+    WHERE t.before < 4000000 ORDER BY t.held_no;
 END $$;
 
 -- Drops one of a user's held changes; whether it was there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncpg
+import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.direct import run
@@ -27,11 +28,33 @@ SELECT n.name_no, 'phone', 'app', 's', 't', 'r', 'space_not_found', now(), 2, '{
 FROM syncd.sync_names n WHERE n.name = '{user}' RETURNING held_no"""
 
 
+async def held_of(database: EmbeddedPostgres, user: str, *services: str | None) -> list[int]:
+    """Changes that are held of a user's device, each of a service or of none: their numbers."""
+    await run(database.owner_dsn, f"DO $$ BEGIN PERFORM syncd.sync_act_as('{user}', true); END $$")
+    said = ["NULL" if service is None else f"'{service}'" for service in services]
+    return [(await run(database.owner_dsn, PUT.format(user=user, service=one)))[0][0] for one in said]
+
+
+@pytest.mark.parametrize(("most", "size"), [(2, 2), (10, 4_000_000)], ids=["many", "large"])
+async def test_what_services_pushed_hides_none_of_the_others(
+    database: EmbeddedPostgres, most: int, size: int
+) -> None:
+    user = unique("ann")
+    *_, own = nos = await held_of(database, user, "invoices", "invoices", None)
+    listed = ", ".join(map(str, nos))
+    worker = await asyncpg.connect(database.runtime_dsn)
+    try:
+        await run(database.owner_dsn, f"UPDATE syncd.sync_held SET size = {size} WHERE held_no IN ({listed})")
+        taken = await worker.fetch(HELD, user, "phone", "app", nos, most)
+        assert [row["held_no"] for row in taken] == [own]
+    finally:
+        await run(database.owner_dsn, f"DELETE FROM syncd.sync_held WHERE held_no IN ({listed})")
+        await worker.close()
+
+
 async def test_held_changes_of_no_service_are_released_and_others_wait(database: EmbeddedPostgres) -> None:
     user = unique("ann")
-    await run(database.owner_dsn, f"DO $$ BEGIN PERFORM syncd.sync_act_as('{user}', true); END $$")
-    [(own,)] = await run(database.owner_dsn, PUT.format(user=user, service="NULL"))
-    [(of_a_service,)] = await run(database.owner_dsn, PUT.format(user=user, service="'invoices'"))
+    own, of_a_service = await held_of(database, user, None, "invoices")
     worker = await asyncpg.connect(database.runtime_dsn)
     arguments = (user, "phone", "app", [own, of_a_service], 10)
     try:

@@ -121,3 +121,29 @@ async def test_the_look_for_what_may_be_written_reads_each_space_once(server: Se
     finally:
         await transaction.rollback()
         await conn.close()
+
+
+async def test_a_take_and_a_page_read_what_they_answer(server: Server, device: Make) -> None:
+    """Not all that waits behind it, where what they answer is large."""
+    old = device(unique("old"), legacy=True)
+    space = old.create(unique("space"))
+    conn = await asyncpg.connect(server.owner_dsn)
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        user = await conn.fetchval("SELECT syncd.sync_act_as($1)", old.user)
+        mine = f"'{old.user}', 'c', 'app'"
+        calls = [f"sync_held_of_device({mine}, NULL, 20)", f"sync_held_list('{old.user}', 'app', 0, 20)"]
+        moved = "UPDATE syncd.sync_held SET space_id = $2, size = 300000 WHERE user_no = $1"
+        await hold(conn, user, 1_000)
+        await conn.execute(moved, user, space)
+        assert [len(await conn.fetch(f"SELECT * FROM syncd.{call}")) for call in calls] == [14, 14]
+        first = [await blocks(conn, call) for call in calls]
+        await hold(conn, user, 8_000)
+        await conn.execute(moved, user, space)
+        for call, before in zip(calls, first, strict=True):
+            more = await blocks(conn, call) - before
+            assert more < 100, f"{call} reads {more} blocks more where 8,000 more wait"
+    finally:
+        await transaction.rollback()
+        await conn.close()
