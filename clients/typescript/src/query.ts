@@ -247,9 +247,8 @@ export class Query<F extends object, A = readonly Row<F>[]> extends Observed<A> 
   protected concerns(event: Event): boolean {
     if (event.kind !== "changes") return false;
     if (event.everything) this.#changed = null;
-    for (const { space, table, id } of event.records) {
-      const key: Key = [space ?? "", table, id];
-      if (table === this.asked.table && (this.asked.space ?? key[0]) === key[0])
+    for (const key of event.records.map(keyOf)) {
+      if (key[1] === this.asked.table && (this.asked.space ?? key[0]) === key[0])
         this.#changed?.set(keyText(key), key);
     }
     return this.#changed?.size !== 0;
@@ -297,9 +296,9 @@ export class Query<F extends object, A = readonly Row<F>[]> extends Observed<A> 
 /** One record, or null where there is none (or it is deleted, and deleted ones were not asked for). */
 export class RecordView<F extends object> extends Observed<Row<F> | null> {
   readonly #key: Key;
-  readonly #deleted: boolean;
+  readonly #deleted: boolean | undefined;
 
-  constructor(source: Source, key: Key, deleted: boolean) {
+  constructor(source: Source, key: Key, deleted?: boolean) {
     super(source);
     this.#key = key;
     this.#deleted = deleted;

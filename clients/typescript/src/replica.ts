@@ -28,7 +28,7 @@ import type { Source } from "./store/observed.js";
 import { migrate } from "./store/open.js";
 import { listed, type Queued } from "./store/outbox.js";
 import { drop, type Requeue, requeue } from "./store/requeue.js";
-import type { ChangeState, Transaction } from "./store/store.js";
+import { type ChangeState, keepConflicts, type Transaction } from "./store/store.js";
 import { OwnDevice } from "./sync/device.js";
 import { Exchange } from "./sync/exchange.js";
 import { RETRY } from "./sync/retry.js";
@@ -221,7 +221,7 @@ export class Replica<S extends object = AnyTables> {
     id: string,
     options: Place & { readonly deleted?: boolean } = {},
   ): RecordView<FieldsOf<S, T>> {
-    return new RecordView(this.#source, this.#key(table, id, options), options.deleted ?? false);
+    return new RecordView(this.#source, this.#key(table, id, options), options.deleted);
   }
 
   /** The records of a table that fulfil every condition. Await it, or subscribe to it. Raises InvalidQuery. */
@@ -313,7 +313,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   /** Gives up a refused or set-aside change, and its batch unless `alone`: what the server has shows again. Raises NoSuchChange. */
-  async drop(changeId: string, { alone = false } = {}): Promise<void> {
+  async drop(changeId: string, { alone }: { readonly alone?: boolean } = {}): Promise<void> {
     this.#committed(await this.#device.store.write((tx) => drop(tx, changeId, alone)));
   }
 
@@ -325,11 +325,9 @@ export class Replica<S extends object = AnyTables> {
 
   /** Forgets these conflicts, or all of them where none is named. */
   async clearConflicts(...dismissed: Conflict[]): Promise<void> {
-    await this.#device.store.write(async (tx) => {
-      for (const { number, conflict } of await tx.all("conflicts"))
-        if (!dismissed[0] || dismissed.some((one) => same(one as object as Json, conflict as object as Json)))
-          tx.delete("conflicts", [number]);
-    });
+    const other = (held: object): boolean =>
+      !dismissed.some((one: object) => same(one as Json, held as Json));
+    await this.#device.store.write((tx) => keepConflicts(tx, (held) => dismissed[0] && other(held)));
     this.#committed([]);
   }
 

@@ -188,6 +188,7 @@ describe("a change of the wire", () => {
       op: "update",
       client: "w",
       whole: true,
+      erased: false,
       registers: new Map<string, Register>([
         ["n", { value: 1, at: AT, client: "w" }],
         ["m", { value: null, at: LATER, client: "other" }],
@@ -198,7 +199,14 @@ describe("a change of the wire", () => {
 
   it("may leave out its id, its writer, its fields and the personal space", () => {
     const bare = { table: "t", id: "r", op: "update" };
-    const nothing = { changeId: null, key: ["", "t", "r"], client: "me", whole: false, registers: new Map() };
+    const nothing = {
+      changeId: null,
+      key: ["", "t", "r"],
+      client: "me",
+      whole: false,
+      erased: false,
+      registers: new Map(),
+    };
     expect(readChange(bare, "me")).toMatchObject(nothing);
     expect(
       readChange(

@@ -2,7 +2,7 @@
 
 import { describe, expect, it, vi } from "vitest";
 import { NotAllowed } from "../src/index.js";
-import { LOST, page, problem, results, scripted } from "./script.js";
+import { AT, LOST, page, problem, results, scripted, wire } from "./script.js";
 
 vi.mock("../src/sync/unseen.js", () => {
   throw new Error("the chunk is gone");
@@ -17,6 +17,31 @@ describe("where what finds conflicts cannot be loaded", () => {
     expect(await replica.pending()).toEqual([]);
     expect(await replica.conflicts()).toMatchObject([{ kind: "lost", mine: 1, theirs: 2, space: null }]);
     expect(conflicts).toEqual(await replica.conflicts());
+  });
+
+  it("the conflicts of a record that is erased are forgotten, and those of others kept", async () => {
+    const { replica, script } = await scripted();
+    const heard: string[] = [];
+    replica.on((event) => event.kind === "conflict" && heard.push(event.conflict.id));
+    const both = [LOST, { ...LOST, id: "b" }];
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => ({ ...results(body, "superseded"), conflicts: both }));
+    await replica.push();
+    const erased = { n: { value: null, at: AT, erased: true } };
+    script.answers.push(page([wire("a", {}, { fields: erased })]));
+    await replica.pull();
+    expect(await replica.conflicts()).toMatchObject([{ id: "b" }]);
+    // An answer may tell of one that it erases.
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => ({
+      ...results(body, "superseded"),
+      conflicts: both,
+      serverChanges: [wire("a", {}, { fields: erased })],
+    }));
+    const { conflicts } = await replica.push();
+    expect(conflicts).toMatchObject([{ id: "b" }]);
+    expect(await replica.conflicts()).toMatchObject([{ id: "b" }, { id: "b" }]);
+    expect(heard).toEqual(["a", "b", "b"]);
   });
 
   it("a sync ends, however many spaces there are, and asks again the next time", async () => {

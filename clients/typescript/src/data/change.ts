@@ -3,7 +3,7 @@
 import { BadReply, InvalidWrite } from "../errors.js";
 import { EPOCH, type Instant, parseInstant } from "./clock.js";
 import { type Register, type Registers, TOMBSTONE } from "./merge.js";
-import { copy, dump, type Json, type JsonObject } from "./values.js";
+import { copy, dump, type Json, type JsonObject, kindOf } from "./values.js";
 
 /** How a replica names the personal space; the wire leaves it out or says `_personal:<user>`. */
 export const PERSONAL = "";
@@ -16,7 +16,7 @@ export type Op = (typeof OPS)[number];
 /** (space, table, id). `space` is "" for the personal one. */
 export type Key = readonly [space: string, table: string, id: string];
 
-/** One write to one record. `whole`: the server has nothing else of the record. */
+/** One write to one record. `whole`: the server has nothing else of the record; `erased`: values of it were erased. */
 export interface Change {
   readonly changeId: string | null;
   readonly key: Key;
@@ -24,6 +24,7 @@ export interface Change {
   readonly client: string;
   readonly registers: Registers;
   readonly whole: boolean;
+  readonly erased: boolean;
 }
 
 /**
@@ -93,6 +94,11 @@ export function keyText(key: Key): string {
   return JSON.stringify(key);
 }
 
+/** Keys, each once, by their texts. */
+export function byText(keys: Iterable<Key>): Map<string, Key> {
+  return new Map(Array.from(keys, (key) => [keyText(key), key]));
+}
+
 /** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
 export function newId(wall: number): string {
   const bytes = crypto.getRandomValues(new Uint8Array(9));
@@ -103,7 +109,7 @@ export function newId(wall: number): string {
 
 /** Raises BadReply where `value` is not an object, a text. */
 export function objectOf(value: Json | undefined): JsonObject {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new BadReply("no object.");
+  if (kindOf(value) !== "object") throw new BadReply("no object.");
   return value as JsonObject;
 }
 
@@ -125,9 +131,9 @@ export function textOr(value: Json | undefined, otherwise: string): string {
 }
 
 export function listOf(value: Json | undefined): readonly Json[] {
-  if (value === null || value === undefined) return [];
-  if (!Array.isArray(value)) throw new BadReply("no list.");
-  return value as readonly Json[];
+  const list = value ?? [];
+  if (!Array.isArray(list)) throw new BadReply("no list.");
+  return list as readonly Json[];
 }
 
 /** Reads a change of the server (or of the outbox, whose writer is `client`). Raises BadReply. */
@@ -149,6 +155,7 @@ export function readChange(wire: Json, client = ""): Change {
     client: writer,
     registers,
     whole: change.whole === true,
+    erased: Object.values(change.fields ?? {}).some((register) => register.erased),
   };
 }
 
@@ -260,7 +267,7 @@ export function checkSpace(
 /** The values of a put or patch, copied, if the server would take them. Raises InvalidWrite with the field. */
 export function checkFields(fields: object, space: string): Map<string, Json> {
   const entries = Object.entries(fields);
-  if (entries.length === 0) throw new InvalidWrite("a change needs at least one field.");
+  if (!entries[0]) throw new InvalidWrite("a change needs at least one field.");
   return new Map(entries.map(([field, value]) => [checkField(field, space), copy(value, field, field, 1)]));
 }
 

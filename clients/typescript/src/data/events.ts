@@ -1,6 +1,6 @@
 /** What happens to a replica. Pure. */
 
-import { type Conflict, type Key, keyText } from "./change.js";
+import { byText, type Conflict, type Key } from "./change.js";
 import type { Json } from "./values.js";
 
 /** The name of a record; `space` is null for the personal one. */
@@ -112,7 +112,7 @@ export type Listener = (event: Event) => void;
 const MOST = 1000;
 
 export function changesOf(keys: readonly Key[], source: Changes["source"], everything = false): Changes {
-  const distinct = new Map(keys.map((key) => [keyText(key), key]));
+  const distinct = byText(keys);
   const all = everything || distinct.size > MOST;
   const records = Array.from(all ? [] : distinct.values(), ([space, table, id]) => ({
     space: space || null,

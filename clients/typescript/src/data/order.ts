@@ -17,7 +17,6 @@ const GROUPS = { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 4 };
 /** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, lists, objects. */
 export function compareValues(one: Json | undefined, other: Json | undefined): number {
   if (typeof one === "string" && typeof other === "string") return compareText(one, other);
-  if (typeof one === "number" && typeof other === "number") return one - other;
   const group = GROUPS[kindOf(one)];
   const groups = group - GROUPS[kindOf(other)];
   if (groups || group > 1) return groups;

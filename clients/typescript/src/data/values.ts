@@ -41,11 +41,9 @@ function numberOf(digits: string): number | bigint {
   return Number(digits).toExponential() === printed ? Number(digits) : BigInt(digits);
 }
 
-/** Makes what several read unchangeable, all through. */
+/** Makes what several read unchangeable, all through. What is no object counts as frozen. */
 export function freeze<T>(value: T): T {
-  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
-    for (const part of Object.values(Object.freeze(value))) freeze(part);
-  }
+  if (!Object.isFrozen(value)) for (const part of Object.values(Object.freeze(value) as object)) freeze(part);
   return value;
 }
 

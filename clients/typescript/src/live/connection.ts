@@ -212,8 +212,6 @@ export class Connection {
         return;
       case "presence":
         if (frame.client !== this.#end.client()) this.#end.publish(frame);
-        return;
-      default:
     }
   }
 

@@ -210,8 +210,6 @@ export class LiveSession {
         this.subscribed = this.caughtUp = false;
         this.restarting ||= frame.lost;
         this.#subscribeHeld = frame.again;
-        break;
-      default:
     }
   }
 

@@ -53,12 +53,12 @@ export async function openStore(
 
 async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {
   if (options.store !== undefined) return options.store(name, prepare, options);
-  const factory = options.indexedDB === undefined ? globalThis.indexedDB : options.indexedDB;
+  const { indexedDB: factory = globalThis.indexedDB, durability = "full" } = options;
   try {
     if (!factory) throw new StoreFailed("no IndexedDB");
     return await IndexedDbStore.open(`syncd:${name}`, {
       factory,
-      durability: options.durability ?? "full",
+      durability,
       prepare,
     });
   } catch (error) {
@@ -73,7 +73,7 @@ async function openRows(name: string, options: StoreOptions, prepare: Prepare): 
 /** Keeps a value that never changes in a store. Raises WrongReplica when it was another. */
 export function claimMeta(meta: Meta, name: "app" | "client" | "user", value: string): void {
   const held = meta[name];
-  if (held !== "" && held !== value) {
+  if (held && held !== value) {
     throw new WrongReplica(`the store belongs to the ${name} ${held}, not ${value}.`);
   }
   meta[name] = value;

@@ -30,7 +30,7 @@ export async function pack(tx: Transaction, last: number, changes: number, bytes
   const found = await tx.all("outbox", ["pending"], "state", changes + 1);
   const rows = found.filter((row) => row.position <= last);
   const [first] = rows;
-  if (first === undefined) return [];
+  if (!first) return [];
   const end = cut(rows, changes, bytes);
   if (end > 0) return rows.slice(0, end);
   const batch = await tx.all("outbox", [first.batch], "batch");

@@ -1,6 +1,6 @@
 /** Records of the store: loaded many at a time, merged in memory, saved many at a time. */
 
-import { type Key, keyText, readChange } from "../data/change.js";
+import { byText, type Key, keyText, readChange } from "../data/change.js";
 import { isDeleted, merge, overlay, type Registers } from "../data/merge.js";
 import { parse, same } from "../data/values.js";
 import { keyOf, type RecordRow, type Transaction } from "./store.js";
@@ -23,7 +23,7 @@ export class LoadedRecord {
     this.key = key;
     this.before = row?.view ?? new Map();
     this.view = new Map(this.before);
-    this.layered = row !== undefined && row.base !== null;
+    this.layered = !!row?.base;
     this.base = row?.base ? new Map(row.base) : this.view;
     this.round = row?.round ?? round;
   }
@@ -77,7 +77,7 @@ export type LoadedRecords = Map<string, LoadedRecord>;
 
 /** The records of all `keys`, by `keyText`; an empty one where the store has none. */
 export async function load(tx: Transaction, keys: Iterable<Key>): Promise<LoadedRecords> {
-  const wanted = new Map(Array.from(keys, (key) => [keyText(key), key]));
+  const wanted = byText(keys);
   const rows = await tx.among([...wanted.values()]);
   const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
   return new Map(

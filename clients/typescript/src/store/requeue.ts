@@ -24,7 +24,7 @@ async function stopped(tx: Transaction, changeId: string, alone?: boolean): Prom
 }
 
 /** Forgets changes for good: their records fall back to what the server confirmed. Returns the records. */
-export async function drop(tx: Transaction, changeId: string, alone: boolean): Promise<Key[]> {
+export async function drop(tx: Transaction, changeId: string, alone?: boolean): Promise<Key[]> {
   const rows = await stopped(tx, changeId, alone);
   for (const row of rows) tx.delete("outbox", [row.position]);
   const keys = rows.map(keyOf);

@@ -241,7 +241,17 @@ export async function spaceOf(tx: Transaction, id: string): Promise<Rows["spaces
   return (await tx.get("spaces", [id])) ?? tx.meta.told?.find((space) => space.id === id);
 }
 
-/** The name of a row's record. */
-export function keyOf(row: { readonly space: string; readonly table: string; readonly id: string }): Key {
-  return [row.space, row.table, row.id];
+/** Forgets the conflicts but those that stay. */
+export async function keepConflicts(tx: Transaction, stays: (conflict: Conflict) => unknown): Promise<void> {
+  for (const { number, conflict } of await tx.all("conflicts"))
+    if (!stays(conflict)) tx.delete("conflicts", [number]);
+}
+
+/** The name of a row's record, or of what the application is told of. */
+export function keyOf(of: {
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+}): Key {
+  return [of.space ?? "", of.table, of.id];
 }

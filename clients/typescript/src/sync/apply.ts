@@ -1,9 +1,11 @@
 /** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
 
 import {
+  byText,
   type Change,
   type Conflict,
   type Key,
+  keyText,
   type Packed,
   type Refusal,
   readChange,
@@ -16,7 +18,7 @@ import { parse } from "../data/values.js";
 import * as outbox from "../store/outbox.js";
 import { dropUnconfirmed, load, pick, save, settle } from "../store/records.js";
 import { redate } from "../store/restamp.js";
-import { keyOf, spaceOf, type Transaction } from "../store/store.js";
+import { keepConflicts, keyOf, spaceOf, type Transaction } from "../store/store.js";
 import type { Page, Result } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
@@ -46,6 +48,10 @@ export async function applyPage(
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const found = { conflicts: page.conflicts, ...(await find?.(tx, page, pushed)) };
+  const erased = byText(page.changes.filter((change) => change.erased).map(({ key }) => key));
+  const stays = (conflict: Conflict): boolean => !erased.has(keyText(keyOf(conflict)));
+  if (erased.size) await keepConflicts(tx, stays);
+  found.conflicts = found.conflicts.filter(stays);
   for (const conflict of found.conflicts)
     tx.put("conflicts", { number: ++tx.meta.number, space: conflict.space ?? "", conflict });
   const confirmed = await confirm(tx, page.results, pushed, client);
@@ -180,7 +186,7 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
   await outbox.setAside(tx, space);
   const gone = (await tx.all("records", [space])).map(keyOf);
   for (const key of gone) tx.delete("records", key);
-  for (const { number } of await tx.all("conflicts", [space], "space")) tx.delete("conflicts", [number]);
+  await keepConflicts(tx, (conflict) => conflict.space !== space);
   tx.delete("spaces", [space]);
   return gone;
 }

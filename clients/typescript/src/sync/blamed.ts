@@ -10,10 +10,10 @@ export function blamedIn({ errors, detail, code }: Problem): Map<number, Refusal
   for (const error of errors) {
     const said = { ...(error as JsonObject) };
     const pointer = textOr(said.pointer, "");
-    const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
-    if (match === null || blamed.has(Number(match[1]))) continue;
+    const [, place] = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer) ?? [];
+    if (!place || blamed.has(+place)) continue;
     const why = `${textOr(said.detail, detail)} (${pointer})`;
-    blamed.set(Number(match[1]), { code: textOr(said.code, code), detail: why });
+    blamed.set(+place, { code: textOr(said.code, code), detail: why });
   }
   return blamed;
 }

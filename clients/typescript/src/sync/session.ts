@@ -272,9 +272,9 @@ export class Session {
   #count(page: Page, done: Applied): void {
     const { report } = this;
     for (const { status } of page.results) {
-      report.pushed += Number(status !== "rejected");
-      report.superseded += Number(status === "superseded");
-      report.duplicates += Number(status === "duplicate");
+      if (status !== "rejected") report.pushed += 1;
+      if (status === "superseded") report.superseded += 1;
+      if (status === "duplicate") report.duplicates += 1;
     }
     report.pulled += page.changes.length;
     report.rejected.push(...done.rejected);

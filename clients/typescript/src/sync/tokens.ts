@@ -43,7 +43,7 @@ export async function freshToken(
   const late = new NotAllowed(`no token in ${timeout} ms.`, "no_token");
   const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(tokenFailure);
   const fresh = typeof given === "string" ? given.trim() : "";
-  if (fresh === "") throw new NotAllowed("no token.", "no_token");
+  if (!fresh) throw new NotAllowed("no token.", "no_token");
   if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
   if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header.", "bad_token");
   const user = claim(fresh, "sub");

@@ -1,6 +1,6 @@
 /** Writes over what their writer had not seen, found in an answer; and what it tells of spaces. A module of its own, loaded with the first answer. */
 
-import { type Change, type Conflict, keyText, type Packed, readChange, textOr } from "../data/change.js";
+import { type Change, type Conflict, type Packed, readChange, textOr } from "../data/change.js";
 import { latest } from "../data/clock.js";
 import type { SpacesChanged } from "../data/events.js";
 import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
@@ -12,8 +12,8 @@ import type { Page } from "./reply.js";
 import { keepRoles } from "./roles.js";
 
 /**
- * The conflicts that an answer tells of and those that are found in it, before its changes are applied; but those of records
- * that it erases are forgotten. And what it says of the user's spaces, where it says something.
+ * The conflicts that an answer tells of and those that are found in it, before its changes are applied. And what it says of
+ * the user's spaces, where it says something.
  */
 export type FindConflicts = (
   tx: Transaction,
@@ -22,10 +22,8 @@ export type FindConflicts = (
 ) => Promise<{ conflicts: Conflict[]; spaces: SpacesChanged | undefined }>;
 
 export const findUnseen: FindConflicts = async (tx, page, pushed) => {
-  const erased = await forgetErased(tx, page);
   const found = mayHaveSome(page, tx.meta.client) ? await findIn(tx, page, pushed) : [];
-  const conflicts = [...page.conflicts, ...found].filter((conflict) => !erased.has(keyOf(conflict)));
-  return { conflicts, spaces: await keepRoles(tx, page) };
+  return { conflicts: [...page.conflicts, ...found], spaces: await keepRoles(tx, page) };
 };
 
 /** Whether conflicts may be found: records are read for that. */
@@ -56,21 +54,6 @@ async function findIn(tx: Transaction, page: Page, pushed: readonly Packed[]): P
     record.confirm(change.registers, tx.meta.round, change.whole);
   }
   return found.conflicts;
-}
-
-function keyOf({ space, table, id }: Conflict): string {
-  return keyText([space ?? "", table, id]);
-}
-
-/** Forgets the conflicts of records of which values were erased; which records these are. */
-async function forgetErased(tx: Transaction, page: Page): Promise<Set<string>> {
-  const changes = page.changes.filter((_, place) =>
-    fieldsIn(page, place).some(([, register]) => register.erased === true),
-  );
-  const erased = new Set(changes.map(({ key }) => keyText(key)));
-  for (const { number, conflict } of erased.size > 0 ? await tx.all("conflicts") : [])
-    if (erased.has(keyOf(conflict))) tx.delete("conflicts", [number]);
-  return erased;
 }
 
 interface Overwritten extends Register {
