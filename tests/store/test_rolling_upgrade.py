@@ -36,9 +36,7 @@ async def held_of(database: EmbeddedPostgres, user: str, *services: str | None) 
 
 
 @pytest.mark.parametrize(("most", "size"), [(2, 2), (10, 4_000_000)], ids=["many", "large"])
-async def test_what_services_pushed_hides_none_of_the_others(
-    database: EmbeddedPostgres, most: int, size: int
-) -> None:
+async def test_what_services_pushed_hides_none_of_the_others(database: EmbeddedPostgres, most: int, size: int) -> None:
     user = unique("ann")
     *_, own = nos = await held_of(database, user, "invoices", "invoices", None)
     listed = ", ".join(map(str, nos))
