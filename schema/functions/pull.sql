@@ -25,7 +25,8 @@ RETURN CASE WHEN p_phase = 'first' OR p_phase = 'rest'
             WHEN p_phase = 'state' THEN syncd.sync_state_text(p_space, p_app, p_seq, p_cut, p_base, p_tables, p_legacy, p_space_quoted)
             ELSE syncd.sync_log_text(p_space, p_app, p_seq, p_cut, p_tables, p_legacy, p_space_quoted) END;
 
--- Reads a page of the feeds at p_active, in their order. Where it ends inside of one, there is `more`; read: the numbers of the spaces that
+-- Reads a page of the feeds at p_active, in their order. What is touched again and again moves ahead of who reads the state: who reads until an
+-- instant takes more of it at once. Where it ends inside of one, there is `more`; read: the numbers of the spaces that
 -- it came to, told: those of which it read the log.
 CREATE OR REPLACE FUNCTION syncd.sync_pull_feeds(p_app integer, p_how jsonb, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
     p_members integer, p_without integer[], p_own_spaces integer[], p_own_bases bigint[], p_woken bigint[], p_legacy boolean,
@@ -63,7 +64,7 @@ BEGIN
                     SELECT s.* INTO v_cut, v_size, v_piece FROM syncd.sync_shared_page(p_how, v_phase, f.space_no, p_app, f.seq, v_left, v_bytes, v_tables, v_firsts, f.quoted) s;
                     more := v_cut IS NULL; EXIT feeds WHEN more;
                 ELSE
-                    v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, v_left, v_bytes);
+                    v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, CASE WHEN v_phase = 'state' AND p_how ? 'until' THEN v_left * 10 ELSE v_left END, v_bytes);
                     v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);
                 END IF;
                 told := CASE WHEN v_phase = 'log' OR v_phase = 'history' THEN told || f.space_no ELSE told END;
@@ -88,6 +89,15 @@ BEGIN
     body := CASE v_pieces WHEN '{}' THEN body ELSE concat_ws(',', body, array_to_string(v_pieces, ',')) END;
 END $$;
 
+-- Of the feeds at p_active those of which something is to be read that was there by the instant of p_how. created_at never falls along seq.
+-- What is dated after now was written before this clock went back, and counts as of before.
+CREATE OR REPLACE FUNCTION syncd.sync_behind(p_app integer, p_how jsonb, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+    p_without integer[]) RETURNS integer[]
+LANGUAGE sql STABLE
+RETURN ARRAY(SELECT m.k FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') m
+             WHERE m.base <> -1 OR (SELECT c.created_at <= to_timestamp((p_how ->> 'until')::bigint / 1000000.0) OR c.created_at > clock_timestamp()
+                                    FROM syncd.sync_changes c WHERE c.space_no = m.space_no AND c.app_no = p_app AND c.seq > m.seq ORDER BY c.seq LIMIT 1));
+
 -- What a pull reads that has news: p_page is what it says already, p_matched, p_members and p_active are as sync_heads_news has them, all
 -- else is as in sync_pull_acting.
 CREATE OR REPLACE FUNCTION syncd.sync_pull_news(p_page syncd.sync_page, p_user integer, p_app integer, p_since jsonb, p_how jsonb, p_own_spaces integer[],
@@ -98,11 +108,10 @@ DECLARE
     v         syncd.sync_page := p_page;
     v_spaces  integer[] := p_spaces; v_seqs bigint[] := p_seqs; v_bases bigint[] := p_bases;  -- where it stands, which moves on
     v_changed integer[] := p_page.spaces;  -- of these, since the row
-    v_active  integer[] := p_active;
+    v_active  integer[] := p_active; v_behind integer[];
     v_without integer[] := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_how -> 'without', '[]')) e);
     v_legacy  boolean := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
-    v_at      timestamptz;
-    f         record;
+    v_at      timestamptz; f record;
 BEGIN
     IF p_matched < cardinality(p_spaces) THEN
         f := syncd.sync_left(p_spaces, p_seqs, p_bases);
@@ -125,7 +134,13 @@ BEGIN
             v_changed := v_changed || f.space_no;
             v_active := v_active || cardinality(v_spaces);
         END LOOP;
-    ELSIF cardinality(v_active) > 500 THEN  -- as many as a page looks at
+    END IF;
+    IF p_how ? 'until' THEN  -- else a feed that is written to all the time would keep its reader from those after it
+        v_behind := syncd.sync_behind(p_app, p_how, v_spaces, v_seqs, v_bases, v_active, v_without);
+        v.more := v_behind <> '{}' AND v_behind <> v_active;
+        v_active := CASE WHEN v.more THEN v_behind ELSE v_active END;
+    END IF;
+    IF p_members <= p_matched AND cardinality(v_active) > 500 THEN  -- as many as a page looks at
         v_active := v_active[1:500]; v.more := true;
     END IF;
     IF v.trouble IS NOT NULL THEN
@@ -139,6 +154,7 @@ BEGIN
     END IF;
     v.body := convert_to(coalesce(f.body, ''), 'UTF8');
     v.spaces := v_spaces; v.seqs := f.seqs; v.bases := f.bases;
+    v.news := NOT (v.more AND p_how ? 'until') OR syncd.sync_behind(p_app, p_how, v_spaces, f.seqs, f.bases, v_behind, v_without) <> '{}';
     IF p_since ? 'row' THEN
         SELECT c.spaces, c.seqs, c.bases INTO v.spaces, v.seqs, v.bases FROM syncd.sync_cursor_changes(v_changed || f.read, v_spaces, f.seqs, f.bases) c;
     END IF;
@@ -149,11 +165,11 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?, "roles"?}; peek: say whether there is news, read
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?, "roles"?, "until"?}; peek: say whether there is news, read
 -- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
 -- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation, words: he reads them in words
 -- (both functions/shared_pages.sql); roles: up to where it was told of its user's spaces (functions/roles.sql): where there is more to tell, `more`
--- says so.
+-- says so; until: an instant of this clock in microseconds: where there is `more`, `news` says whether some of it was there by then.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -199,7 +215,7 @@ BEGIN
     IF v.trouble IS NULL AND v.news AND NOT p_how ? 'peek' THEN
         v := syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);
     END IF;
-    v.more := v.more OR v_roles;
+    v.more := v.more OR v_roles; v.news := v.news OR v_roles;
     RETURN v;
 END $$;
 

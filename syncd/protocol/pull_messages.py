@@ -23,7 +23,8 @@ class PullRequest(NamedTuple):
     `priority`: the tables that a new device wants first. `own`: only what became of its own push is read, and it does
     not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before. `words`: pages
     of the state may come in words.
-    `roles`: up to where it was told of its user's spaces; None: it does not ask.
+    `roles`: up to where it was told of its user's spaces; None: it does not ask. `until`: it wants what was there at
+    this instant, in microseconds of the database's clock; 0: at this pull; None: it reads until there is no more.
     """
 
     app: str
@@ -38,6 +39,7 @@ class PullRequest(NamedTuple):
     pushed: tuple[str, ...] = ()
     words: bool = False
     roles: str | None = None
+    until: int | None = None
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -49,6 +51,8 @@ class PullRequest(NamedTuple):
             how["history"] = True
         if self.words and not self.plain:
             how["words"] = True
+        if self.until:
+            how["until"] = self.until
         return how
 
 
@@ -64,7 +68,8 @@ class TellSpaces(NamedTuple):
 class PullPage(NamedTuple):
     """What a device missed: `changes` is JSON text, comma-separated, ready to be put between brackets; `unreadable`:
     number and id of each space of which something cannot be read. `roles`: names and roles of spaces as JSON text,
-    comma-separated, and up to where the device is told then; empty where there is nothing to tell."""
+    comma-separated, and up to where the device is told then; empty where there is nothing to tell. `until`: with what
+    to ask for the rest of what it wants; empty: it has that; None: it did not ask, or there is no more."""
 
     changes: bytes
     synced_until: str
@@ -74,6 +79,7 @@ class PullPage(NamedTuple):
     unreadable: tuple[tuple[int, str], ...] = ()
     roles: bytes = b""
     roles_until: str = ""
+    until: str | None = None
 
     @property
     def in_words(self) -> bool:
@@ -92,7 +98,8 @@ class PullPage(NamedTuple):
 
     def telling(self, told: TellSpaces) -> PullPage:
         """The same with what the device is told of its user's spaces."""
-        return self._replace(roles=told.roles, roles_until=told.until, more=self.more or told.more)
+        until = None if told.more else self.until  # the rest of it is wanted, too
+        return self._replace(roles=told.roles, roles_until=told.until, more=self.more or told.more, until=until)
 
     def body(self, *more: bytes) -> bytes:
         """An answer as JSON text: a page may be large, so it is copied once. `more`: further members of a push's."""
@@ -104,4 +111,6 @@ class PullPage(NamedTuple):
         head = b'{"syncedUntil":%s,"hasMore":%s,"spaces":%s,' % (
             msgspec.json.encode(self.synced_until), b"true" if self.more else b"false", self.spaces,
         )  # fmt: skip
+        if self.until is not None:
+            head += b'"until":"%s",' % self.until.encode()
         return b"".join((head, *more, b'"serverChanges":[')), b"]}"

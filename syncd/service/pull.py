@@ -145,7 +145,14 @@ class PullState:
             row, page.more or bool(self._unreadable),
         )  # fmt: skip
         text = await self._text(log, cursor)
-        return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable)
+        return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable, until=self._until(page))
+
+    def _until(self, page: Page) -> str | None:
+        """With what the device asks for the rest of what was there when it began to read."""
+        until = self.request.until
+        if until is None or not page.more:
+            return None
+        return "" if until and not page.news else str(until or page.now_us)
 
     async def _text(self, log: Log, cursor: Cursor) -> str:
         """A cursor as text; where it would list too many feeds, their positions are kept before."""

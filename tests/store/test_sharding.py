@@ -70,7 +70,7 @@ TO_ALL = {
 TO_SEVERAL = {
     "sync_apply", "sync_beyond", "sync_group_lock", "sync_group_write", "sync_legacy_own_text", "sync_legacy_repeats",
     "sync_push_following", "sync_push_single", "sync_cursor_news", "sync_feeds_fitting", "sync_feeds_moved",
-    "sync_heads_news", "sync_joined", "sync_own_latest", "sync_small_pieces", "sync_legacy_small_pieces",
+    "sync_behind", "sync_heads_news", "sync_joined", "sync_own_latest", "sync_small_pieces", "sync_legacy_small_pieces",
     "sync_unmoved",
 }  # fmt: skip
 CALLS = ("push", "push_group", "push_moving", "push_following", "pull", "peek", "unreadable")

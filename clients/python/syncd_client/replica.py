@@ -296,7 +296,8 @@ class Replica(Reading):
     # -- syncing -----------------------------------------------------------------------------------
 
     def sync(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:
-        """Sends what is pending and fetches what is new, with retries, and says what happened.
+        """Sends what is pending and fetches what is new, with retries, and says what happened. What others write
+        meanwhile may be left to the next one, so it ends.
 
         Waits up to `patience` seconds for another sync of the file, and has `timeout` seconds for the whole (None: as
         long as it goes on): then Offline `no_answer` is raised, and what was exchanged stays. A live sync of this

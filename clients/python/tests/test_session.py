@@ -17,7 +17,9 @@ def test_a_pull_asks_from_its_cursor_and_a_push_says_who_it_is(open_replica: Ope
     replica = open_replica(client_id="me")
     session = replica.session()
     step = session.next()
-    assert step == Send("GET", "/sync/app/pull", {"since": "", "limit": "250", "words": "1", "roles": ""}, None, ())
+    assert step == Send(
+        "GET", "/sync/app/pull", {"since": "", "limit": "250", "words": "1", "roles": "", "until": ""}, None, ()
+    )
     answer(session, step, said=page(cursor="c1"))
     assert session.next() == Done()
     replica.put("t", "r", {"n": 1})
@@ -37,7 +39,7 @@ def test_a_new_replica_gets_some_tables_first(open_replica: Open) -> None:
     replica = open_replica(limits=Limits(first=("b", "a"), pull_limit=7))
     step = replica.session().next()
     assert isinstance(step, Send)
-    assert step.params == {"since": "", "limit": "7", "words": "1", "roles": "", "first": "b,a"}
+    assert step.params == {"since": "", "limit": "7", "words": "1", "roles": "", "until": "", "first": "b,a"}
 
 
 def test_what_was_acknowledged_is_named_in_what_is_asked_next(open_replica: Open) -> None:

@@ -341,9 +341,9 @@ export class Replica<S extends object = AnyTables> {
   // -- syncing ---------------------------------------------------------------------------------------
 
   /**
-   * Sends what is pending and fetches what is new, with retries, and says what happened. Raises Offline, ServerBusy,
-   * NotAllowed, Refused, BadReply, NotConnected, and SyncBusy when another tab is at it for longer than `patience`
-   * milliseconds; nothing is lost by any of them, and the next sync goes on.
+   * Sends what is pending and fetches what is new, with retries, and says what happened; what others write meanwhile may
+   * be left to the next. Raises Offline, ServerBusy, NotAllowed, Refused, BadReply, NotConnected, and SyncBusy when another
+   * tab is at it for longer than `patience` milliseconds; nothing is lost by any of them, and the next sync goes on.
    */
   sync({ patience }: { patience?: number } = {}): Promise<Report> {
     return this.exchange.sync("both", patience);

@@ -75,7 +75,7 @@ describe("a sync", () => {
   it("asks for the tables that are to come first", async () => {
     const { replica, script } = await scripted({ limits: { first: "a,b", pullLimit: 7 } });
     await replica.pull();
-    expect(script.pulls[0]?.search).toBe("?since=&first=a%2Cb&limit=7&words=1&roles=");
+    expect(script.pulls[0]?.search).toBe("?since=&first=a%2Cb&limit=7&words=1&until=&roles=");
   });
 
   it("counts what it did, also over several pages", async () => {

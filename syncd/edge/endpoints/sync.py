@@ -37,6 +37,7 @@ from syncd.service.push import PushRequest
 
 MAX_PRIORITY = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
+MOST_DIGITS = 16  # of microseconds since 1970, for three hundred years
 
 
 class SyncEndpoint:
@@ -132,6 +133,7 @@ def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
         pushed=() if plain else live_messages.pushed_in(query.get("pushed", [])),
         words=query.get("words", ["0"])[-1] in ("1", "true"),
         roles=None if plain else query.get("roles", [None])[-1],
+        until=None if plain else _until(query.get("until", [None])[-1]),
     )
 
 
@@ -144,6 +146,16 @@ def _client(request: Request, message: PushBody, user: str) -> str:
         fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
         raise Malformed("The push does not say which device it is from.", faults=(fault,))
     return checked_client(client)
+
+
+def _until(text: str | None) -> int | None:
+    if not text:
+        return None if text is None else 0
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise Malformed(
+            "until must be empty, or what an answer gave.", faults=(Fault("/until", "is none that was given"),)
+        )
+    return int(text)
 
 
 def _limit(text: str) -> int:

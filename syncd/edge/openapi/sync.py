@@ -54,6 +54,7 @@ def _sync_paths() -> dict[str, Any]:
         },
         in_query("clientId", ID, "Whose they are, where no header X-Client-Id says so."),
         in_query("words", {"enum": ["0", "1"]}, "1: pages of the state may come in words (protocol P390)."),
+        in_query("until", {"type": "string"}, "Empty, then the answer's: read what was there by then (protocol P395)."),
         _roles(),
     ]  # fmt: skip
     return {
@@ -166,6 +167,10 @@ def _delta() -> Schema:
         serverChanges=array_of(ref("ServerChange")),
         syncedUntil={"type": "string", "description": "The cursor to send as `since` next."},
         hasMore={"type": "boolean"},
+        until={
+            "type": "string",
+            "description": "Where a pull says `until` and hasMore is true. Empty: the rest came later.",
+        },
         spaces=spaces,
         digest=ref("Digests"),
     )

@@ -56,6 +56,7 @@ class Page:
     unreadable: Sequence[str] = ()
     roles: Sequence[JoinedSpace] = ()
     roles_until: str | None = None  # None: it stays where it was
+    until: str = ""  # with what to ask for the rest of what was there when the reading began
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,9 @@ def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
     """Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply."""
     try:
         wire = parse(spelled(body))
-        return build_page(
-            wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), bool(wire.get("hasMore")), pushed
-        )
+        # Where `until` is empty there is more, but that came later than this reading began.
+        more = bool(wire.get("hasMore")) and wire.get("until") != ""
+        return build_page(wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), more, pushed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadReply(f"the answer cannot be read: {shape(error)}.", garbled=_garbled(error)) from None
 
@@ -98,6 +99,7 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             unreadable=tuple(_text(space) for space in spaces.get("unreadable") or ()),
             roles=tuple(_read_space(space) for space in spaces.get("roles") or () if space_key(space["id"])),
             roles_until=spaces.get("rolesUntil"),
+            until=_text(wire.get("until", "")),
             results=results,
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
         )

@@ -62,7 +62,7 @@ class Session:
         self._limits, self._scope, self._publish = limits, scope, publish
         self._paces = paces or limits.paces()
         self._acknowledged: list[str] = []
-        self._roles = ""
+        self._roles = self._there = ""
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
@@ -174,6 +174,7 @@ class Session:
     def _pull(self, cursor: str) -> Send:
         params: dict[str, str | list[str]] = {
             "since": cursor, "limit": str(self._paces.pull.size), "words": "1", "roles": self._roles,
+            "until": self._there,
         }  # fmt: skip
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
@@ -283,6 +284,7 @@ class Session:
         self._restarting = self._restarting and page.more
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more
+        self._there = page.until  # of a push none: what it brought may not be read yet
         self.report.count(page, done)
         self._publish(page, done)
         return list(done.conflicts)

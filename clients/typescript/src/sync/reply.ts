@@ -82,7 +82,8 @@ export function buildPage(
   wire: JsonObject,
   pushed: readonly Packed[],
   cursor: string | null = textOf(wire.syncedUntil),
-  more = wire.hasMore === true,
+  // Where `until` is empty there is more, but that came later than this reading began.
+  more = wire.hasMore === true && wire.until !== "",
 ): Page {
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);

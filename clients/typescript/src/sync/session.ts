@@ -7,11 +7,11 @@
 
 import { type Conflict, type Packed, type Refusal, spaceKey } from "../data/change.js";
 import type { Event } from "../data/events.js";
-import { dump, type JsonObject } from "../data/values.js";
+import { dump, type Json, type JsonObject } from "../data/values.js";
 import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "../errors.js";
 import type { Limits } from "../store/enqueue.js";
 import { pack, reject } from "../store/outbox.js";
-import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
+import type { Meta, Store, Trouble } from "../store/store.js";
 import { type Applied, announce, applyPage, beginRestart } from "./apply.js";
 import { blamedIn } from "./blamed.js";
 import { loadFinder } from "./on-demand.js";
@@ -144,7 +144,8 @@ export class Session {
   #renewed = false;
   #copied = false;
   #incarnations: readonly string[] | undefined;
-  #caughtUp: boolean;
+  /** What the last page said to ask with; null: there is nothing more that was there as the reading began. */
+  #until: Json = "";
   /** Null where it cannot be loaded: names and roles would be told again and again. */
   #find: FindConflicts | null | undefined;
   /** Writes that are queued after the sync began are left to the next one. */
@@ -155,24 +156,25 @@ export class Session {
     this.#policy = policy;
     this.#scope = scope;
     this.#pushChanges = device.limits.pushChanges;
-    this.#caughtUp = scope === "push";
   }
 
   /** What to do now. */
   async next(): Promise<Step> {
     const first = this.#steps.shift();
     if (first !== undefined) return first;
-    const [meta, packed] = await this.#device.store.read(async (tx) => {
-      this.#last ??= tx.meta.position;
-      return [tx.meta, await this.#pack(tx, this.#last)] as const;
+    // A push may write before it goes, which no reading may wait for.
+    const step = await this.#device.store.read(async (tx) => {
+      const { meta } = tx;
+      this.#last ??= meta.position;
+      if (meta.restarting) return () => this.#pull(meta);
+      if (this.#scope !== "pull") {
+        const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.paces.push.size);
+        if (packed.length > 0) return () => this.#push(meta, packed);
+      }
+      const done = this.#until === null || this.#scope === "push";
+      return (): Step => (done ? { kind: "done" } : this.#pull(meta));
     });
-    if (packed.length > 0) return this.#push(meta, packed);
-    return this.#caughtUp && !meta.restarting ? { kind: "done" } : this.#pull(meta);
-  }
-
-  async #pack(tx: Transaction, last: number): Promise<Packed[]> {
-    if (tx.meta.restarting || this.#scope === "pull") return [];
-    return pack(tx, last, this.#pushChanges, this.#device.paces.push.size);
+    return step();
   }
 
   get #path(): string {
@@ -186,10 +188,11 @@ export class Session {
       first: limits.first ?? "",
       limit: `${paces.pull.size}`,
       words: "1",
+      until: (this.#until ?? "") as string,
+      ...(this.#find !== null && { roles }),
+      ...(acked[0] && { clientId: client() }),
     });
-    if (this.#find !== null) params.append("roles", roles);
     for (const id of acked) params.append("pushed", id);
-    if (acked[0]) params.append("clientId", client());
     const path = `${this.#path}/pull?${params}`;
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
@@ -258,7 +261,7 @@ export class Session {
       const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, this.#find));
       this.#attempt = 0;
       this.#renewed = false;
-      this.#caughtUp = this.#scope === "push" || !page.more;
+      this.#until = page.more ? (page.wire.until ?? "") : null;
       this.#count(page, done);
       announce(this.#device, done, page);
     } catch (error) {
@@ -304,7 +307,7 @@ export class Session {
     if ((large || status === 400) && blamed.size > 0) {
       await this.#reject(blamed);
     } else if (large && batches.size > 1) {
-      this.#pushChanges = Math.max(1, Math.floor(sent.pushed.length / 2));
+      this.#pushChanges = sent.pushed.length >> 1; // two batches are two changes at least
     } else if (large && batches.size > 0) {
       await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, problem])));
     } else {
