@@ -95,6 +95,7 @@ AS $$
 DECLARE
     v_from bigint;
 BEGIN
+    -- locked against erasures, which lock it too
     SELECT d.folded INTO STRICT v_from FROM syncd.sync_compactions d WHERE d.space_no = p_space AND d.app_no = p_app FOR UPDATE;
     SELECT c.push_end INTO upto FROM syncd.sync_changes c
     WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= v_from + p_rows ORDER BY c.seq LIMIT 1;

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -160,8 +161,15 @@ class World:
         while not condition():
             if time.monotonic() > deadline:
                 said = "\n".join(program.said for program in self.processes)
-                raise AssertionError(f"it never came to that: {what}\n{said}\n{self.server.output()[-3000:]}")
+                raise AssertionError(
+                    f"it never came to that: {what}\n{self._of_each()}\n{said}\n{self.server.output()[-3000:]}"
+                )
             await asyncio.sleep(0.05)
+
+    def _of_each(self) -> str:
+        """What each device did so far, and how often: who is stuck stands out."""
+        found = Counter((event["who"], event["ev"], event.get("code") or "") for event in self.history.events)
+        return "\n".join(f"{who} {ev} {code}: {count}" for (who, ev, code), count in sorted(found.items()))
 
     async def play(self, schedule: Sequence[Fault]) -> None:
         """All faults at their times. Of those that have to wait for each other, what has not begun at twice the time
