@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 const FLOORS = [
   [
     "index",
+    "indexes",
     "order",
     "queries",
     "search",

@@ -4,7 +4,7 @@ import type { Batch, FieldsOf, TableOf } from "./batch.js";
 import type { Conflict } from "./data/change.js";
 import type { Json } from "./data/values.js";
 import type { SocketConstructor } from "./live/endpoint.js";
-import type { Path } from "./query.js";
+import type { Indexes, Path } from "./query.js";
 import type { Limits } from "./store/enqueue.js";
 import type { Durability } from "./store/indexeddb.js";
 import type { MakeStore } from "./store/open.js";
@@ -43,6 +43,8 @@ export interface OpenOptions<S extends object, R> {
   readonly requireDurable?: boolean;
   /** The fields whose words `search` of @syncd/client/search finds, by table, the weightiest first. */
   readonly search?: { readonly [T in TableOf<S>]?: readonly Path<FieldsOf<S, T>>[] };
+  /** The fields by which records are found and sorted quickly: `indexes({ … })` of @syncd/client/indexes. */
+  readonly indexes?: Indexes<S>;
   readonly limits?: Partial<Limits>;
   readonly retry?: Partial<RetryPolicy>;
   readonly onConflict?: (conflict: Conflict) => void | Promise<void>;

@@ -128,11 +128,30 @@ export function hasOrder(value: Json): boolean {
 }
 
 /** A query that was checked. `space`: null asks every space. `A`: what it answers of the rows that match. */
-export interface CompiledQuery<F extends object, A = readonly Row<F>[]> {
+export interface CompiledQuery<F extends object, A = readonly Row<F>[]> extends QueryOptions<F> {
   readonly table: string;
   readonly space: string | null;
   readonly matches: (view: Registers, deleted: boolean) => boolean;
   readonly arrange: (rows: Iterable<Row<F>>) => A;
+  /** What all of them fulfil, whatever else is asked. */
+  readonly parts: readonly Triple[] | undefined;
+  readonly compare: (one: Row<F>, other: Row<F>) => number;
+  /**
+   * Reads, by an index, what `arrange` needs. `held`: what was read before, by key, of which `changed` may read otherwise now.
+   */
+  readonly find?: (
+    tx: Transaction,
+    held: ReadonlyMap<string, Row<F>>,
+    changed: ReadonlyMap<string, Key> | null,
+  ) => Promise<Map<string, Row<F>>>;
+}
+
+/** Declared indexes, which give a query of a replica a `find` where one of them serves it. */
+export interface Indexes<S extends object> {
+  <F extends object>(replica: Pick<Source, "on">, asked: CompiledQuery<F>): CompiledQuery<F>;
+  /** As the application said it. */
+  readonly declared: object;
+  readonly tables?: (tables: S) => void;
 }
 
 /** Raises InvalidQuery. */
@@ -143,9 +162,9 @@ export function compile<F extends object>(
   user: string,
 ): CompiledQuery<F> {
   const holds = readWhere(where);
-  const { order = [], offset = 0, deleted, after } = options;
+  const { offset = 0, deleted, after } = options;
   const limit = options.limit ?? 1e15;
-  const terms = ([] as string[]).concat(order as string).map(readTerm);
+  const terms = readOrder(options.order);
   const counted = [limit, offset].every((count) => Number.isInteger(count) && count >= 0);
   if (!counted || (after && after.table !== table)) throw new InvalidQuery("limit, offset, after?");
   const compare = (one: Row<F>, other: Row<F>): number => {
@@ -156,6 +175,7 @@ export function compile<F extends object>(
     return compareText(one.id, other.id) || compareText(one.space ?? "", other.space ?? "");
   };
   return {
+    ...options,
     table: checkId("the table", table, InvalidQuery),
     space: options.space === EVERY_SPACE ? null : checkSpace(options.space, user, InvalidQuery),
     matches: (view, gone) =>
@@ -165,25 +185,36 @@ export function compile<F extends object>(
         .filter((row) => !after || compare(after, row) < 0)
         .sort(compare)
         .slice(offset, offset + limit),
+    parts: holds.parts,
+    compare,
   };
 }
 
+/** A part of a condition: a field or path, an operator, and what it compares with. */
+export type Triple = readonly [path: string, operator: string, operand: Json];
+
+/** A condition, and what all that fulfil it have in common. */
+export interface ReadWhere {
+  (read: Reader): boolean;
+  readonly parts?: readonly Triple[];
+}
+
 /** A `where` as one condition. Raises InvalidQuery. */
-export function readWhere(where: object, operators = OPERATORS): (read: Reader) => boolean {
-  if (typeof where === "function") return where as (read: Reader) => boolean;
+export function readWhere(where: object, operators = OPERATORS): ReadWhere {
+  if (typeof where === "function") return where as ReadWhere;
   try {
     // A copy, as deep as a value may be behind a field and an operator.
     const held = copy(where, "", "", -1) as JsonObject;
-    const triples = Array.isArray(held)
+    const triples: readonly Triple[] = Array.isArray(held)
       ? held
       : // Raises for what is no object.
         Reflect.ownKeys(held).flatMap((path) => {
           const asked = held[path as string] as Json;
           const pairs = kindOf(asked) === "object" ? Object.entries(asked as object) : [];
-          return (pairs[0] ? pairs : [["=", asked]]).map((pair) => [path, ...pair]);
+          return (pairs[0] ? pairs : [["=", asked]]).map((pair) => [path, ...pair] as never);
         });
     const all = triples.map((triple) => readTriple(triple, operators));
-    return (read) => all.every((holds) => holds(read));
+    return Object.assign((read: Reader) => all.every((holds) => holds(read)), { parts: triples });
   } catch (error) {
     throw new InvalidQuery((error as Error).message);
   }
@@ -201,10 +232,15 @@ function readTriple(
   throw new Error(`no condition: ${path} ${operator}`);
 }
 
-type Term = readonly [path: string, sign: number];
-function readTerm(name: string): Term {
-  const path = name?.replace?.(/^-/, "");
-  return [checkId("a field name", path, InvalidQuery), path === name ? 1 : -1];
+/** A field of an order, and -1 where what is greater comes first. */
+export type Term = readonly [path: string, sign: number];
+
+/** Raises InvalidQuery. */
+export function readOrder(order: string | readonly string[] = []): Term[] {
+  return ([] as string[]).concat(order).map((name) => {
+    const path = name?.replace?.(/^-/, "");
+    return [checkId("a field name", path, InvalidQuery), path === name ? 1 : -1];
+  });
 }
 
 /** What a row has at a path: as `readerOf`, and quick where that is a field. */
@@ -280,7 +316,8 @@ export class Query<F extends object, A = readonly Row<F>[]> extends Observed<A> 
     matching = new Map<string, Row<F>>(),
     changed: ReadonlyMap<string, Key> | null = null,
   ): Promise<Map<string, Row<F>>> {
-    const { table, space, matches } = this.asked;
+    const { table, space, matches, find } = this.asked;
+    if (find) return find(tx, matching, changed);
     const rows = await (changed
       ? Promise.all(Array.from(changed.values(), (key) => tx.get("records", key)))
       : space === null
@@ -306,11 +343,8 @@ export class RecordView<F extends object> extends Observed<Row<F> | null> {
 
   protected concerns(event: Event): boolean {
     if (event.kind !== "changes") return false;
-    const [space, table, id] = this.#key;
-    return (
-      event.everything ||
-      event.records.some((one) => one.id === id && one.table === table && (one.space ?? "") === space)
-    );
+    const own = keyText(this.#key);
+    return event.everything || event.records.some((one) => keyText(keyOf(one)) === own);
   }
 
   protected async now(): Promise<Row<F> | null> {

@@ -103,7 +103,7 @@ export class Replica<S extends object = AnyTables> {
     this.#tabs.on((message) => {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
-    if (onConflict) this.on((event) => event.kind === "conflict" && onConflict(event.conflict));
+    this.on((event) => event.kind === "conflict" && onConflict?.(event.conflict));
     this.exchange = new Exchange({
       tabs: this.#tabs,
       server: serverOf(options),
@@ -230,7 +230,8 @@ export class Replica<S extends object = AnyTables> {
     where: Where<FieldsOf<S, T>> = [],
     options: QueryOptions<FieldsOf<S, T>> = {},
   ): Query<FieldsOf<S, T>> {
-    return new Query(this.#source, compile(table, where, options, this.#device.user));
+    const asked = compile(table, where, options, this.#device.user);
+    return new Query(this.#source, this.options.indexes?.(this, asked) ?? asked);
   }
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
@@ -383,9 +384,8 @@ export class Replica<S extends object = AnyTables> {
 
   /** The application wrote these records. */
   #committed(keys: readonly Key[]): void {
-    const event = changesOf(keys, "device");
-    this.#hub.publish(event);
-    this.#tabs.post({ kind: "event", event: { ...event, source: "tab" } });
+    this.#hub.publish(changesOf(keys, "device"));
+    this.#tabs.post({ kind: "event", event: changesOf(keys, "tab") });
   }
 
   /** Ends a live sync and closes the store. Everything written is in it. */

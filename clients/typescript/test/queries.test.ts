@@ -3,8 +3,10 @@
 import { IDBFactory } from "fake-indexeddb";
 import { beforeAll, describe, expect, it } from "vitest";
 import { dump, type JsonObject } from "../src/data/values.js";
-import { EVERY_SPACE, InvalidQuery, type Query, Replica, type Row } from "../src/index.js";
+import { EVERY_SPACE, InvalidQuery, Replica, type Row } from "../src/index.js";
+import { indexes } from "../src/indexes/index.js";
 import { aggregate, and, groupBy, include, not, or, where } from "../src/queries/index.js";
+import { Query } from "../src/query.js";
 import { until } from "./devices.js";
 import { keptIn } from "./files.js";
 import { type Json, vectors } from "./vectors.js";
@@ -34,10 +36,15 @@ interface Cases {
 }
 
 const CASES = vectors<Cases>("queries");
+const DECLARED = {
+  kinds: ["x", "n", ["x", "n"]],
+  tasks: ["owner", ["done", "priority"], "priority", "title", "deletedAt"],
+};
 let replica: Replica;
 
 beforeAll(async () => {
-  replica = await Replica.open("queries", { app: "app", ...keptIn(new IDBFactory()), durability: "normal" });
+  const indexed = { ...keptIn(new IDBFactory()), indexes: indexes(DECLARED) };
+  replica = await Replica.open("queries", { app: "app", ...indexed, durability: "normal" });
   for (const { table, id, fields, deleted, space = null } of CASES.records) {
     await replica.put(table, id, fields, { space });
     if (deleted) await replica.delete(table, id, { space });
@@ -66,7 +73,9 @@ async function ask(asked: Asked): Promise<[Query<Fields>]> {
 
 it.each(CASES.queries)("answers: $name", async ({ expect: expected, name: _name, ...asked }) => {
   const [query] = await ask(asked);
+  const { find: _find, ...bare } = query["asked"];
   expect((await query).map(({ id }) => id)).toEqual(expected);
+  expect((await new Query(query["source"], bare)).map(({ id }) => id)).toEqual(expected);
 });
 
 function repeated(parts: Repeated): string {

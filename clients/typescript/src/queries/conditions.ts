@@ -13,6 +13,7 @@ import {
   type OrderOf,
   type Reader,
   readWhere,
+  type Triple,
   type Where,
 } from "../query.js";
 import { readPattern } from "./patterns.js";
@@ -80,10 +81,18 @@ function between(value: Json, operand: Json): boolean {
   return kindOf(value) === kindOf(low) && compareValues(low, value) <= 0 && compareValues(value, high) <= 0;
 }
 
+/** Stands for a condition of others, such as `or`: no index serves it. */
+const UNSAID: Triple = ["", "", null];
+
 /** All of these hold, with more operators than the core knows. Raises InvalidQuery. */
 export function where<F extends object>(...asked: readonly Asked<NoInfer<F>>[]): Condition<F> {
   const all = asked.map((one) => readWhere(one, meanings()));
-  return condition((read) => all.every((holds) => holds(read)), asked, asked);
+  const parts = all.flatMap((holds) => holds.parts ?? [UNSAID]);
+  return condition(
+    Object.assign((read: Reader) => all.every((holds) => holds(read)), { parts }),
+    asked,
+    asked,
+  );
 }
 
 /** The same, for those who read better with it. */

@@ -6,6 +6,7 @@ import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
+import { declareIndexes } from "./indexes.js";
 import { declareSearch, freshenSearch, scrubSearch, searchedTables, settleSearch } from "./search-index.js";
 import { APPLICATION, COLUMNS, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
@@ -33,11 +34,12 @@ export interface SqliteStores extends MakeStore {
 
 /** Stores in files of SQLite. */
 export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): SqliteStores {
-  const make: MakeStore = async (name, prepare, { search } = {}) => {
+  const make: MakeStore = async (name, prepare, { search, indexes } = {}) => {
     const store = new SqliteStore(await own(files, name, options, begin));
     try {
       await store.write(prepare);
       await store.declare(search);
+      if (indexes) await store.declareFields(indexes.declared);
       return store;
     } catch (error) {
       await store.closed();
@@ -104,6 +106,11 @@ export class SqliteStore implements RowStore {
       this.#searched = (await searchedTables(this.#driver)).length > 0;
       if (this.#searched) await scrubSearch(this.#driver);
     });
+  }
+
+  /** Makes the indexes on fields. Where they cannot be made, as without room, those in memory serve. */
+  async declareFields(declared: object): Promise<void> {
+    await this.write(() => declareIndexes(this.#driver, declared)).catch(() => undefined);
   }
 
   close(): void {

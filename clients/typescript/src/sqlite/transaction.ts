@@ -1,6 +1,7 @@
 /** One transaction of the store. What is put waits until something is read, or the end, and goes as a list for each table. */
 
 import type { Key } from "../data/change.js";
+import type { IndexRange } from "../data/indexed.js";
 import type { AskedWord } from "../data/searched.js";
 import { StoreFailed } from "../errors.js";
 import {
@@ -14,6 +15,7 @@ import {
 } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteRow, SqliteValue } from "./driver.js";
+import { rangedKeys } from "./indexes.js";
 import { searchedKeys } from "./search.js";
 import { COLUMNS, decode, encode } from "./tables.js";
 
@@ -74,6 +76,10 @@ export class SqliteTransaction implements RowTransaction {
     if (!keys) return undefined;
     const rows = keys.map(({ space, table, id }) => this.get("records", [space, table, id] as Part[]));
     return (await Promise.all(rows)).filter((row) => row !== undefined);
+  }
+
+  ranged(range: IndexRange, start: number, count: number): Promise<Key[] | undefined> {
+    return this.#next(() => rangedKeys(this.#driver, range, start, count));
   }
 
   put<N extends Name>(name: N, row: Rows[N]): void {

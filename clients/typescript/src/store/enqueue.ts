@@ -136,16 +136,18 @@ function checkSize(
     );
 }
 
-const ENCODER = new TextEncoder();
-
 function bytesOf(text: string): number {
-  return ENCODER.encode(text).length;
+  return new TextEncoder().encode(text).length;
 }
 
 /** Queues changes at the end. */
 export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
-  for (const { changeId, key, batch, body } of queued) {
-    const [space, table, id] = key;
+  for (const {
+    changeId,
+    key: [space, table, id],
+    batch,
+    body,
+  } of queued)
     tx.put("outbox", {
       position: ++tx.meta.position,
       changeId,
@@ -159,5 +161,4 @@ export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
       code: null,
       detail: null,
     });
-  }
 }

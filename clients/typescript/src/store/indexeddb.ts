@@ -151,23 +151,19 @@ export class IndexedDbStore implements RowStore {
   }
 }
 
-function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = factory.open(name, FORMAT);
-    request.onupgradeneeded = () => {
-      for (const name of NAMES) {
-        const store = request.result.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
-        for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
-          store.createIndex(index, [...members]);
-      }
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () =>
-      reject(
-        request.error?.name === "VersionError"
-          ? new WrongReplica("a newer version wrote the store: reload the page.")
-          : request.error,
-      );
+async function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
+  const request = factory.open(name, FORMAT);
+  request.onupgradeneeded = () => {
+    for (const name of NAMES) {
+      const store = request.result.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
+      for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
+        store.createIndex(index, [...members]);
+    }
+  };
+  return resultOf(request).catch((error) => {
+    throw error?.name === "VersionError"
+      ? new WrongReplica("a newer version wrote the store: reload the page.")
+      : error;
   });
 }
 

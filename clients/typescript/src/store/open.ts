@@ -25,6 +25,7 @@ export type MakeStore = (name: string, prepare: Prepare, options?: StoreOptions)
 
 export interface StoreOptions {
   readonly search?: object | undefined;
+  readonly indexes?: { readonly declared: object } | undefined;
   readonly store?: MakeStore | undefined;
   readonly indexedDB?: IDBFactory | null | undefined;
   readonly durability?: Durability | undefined;

@@ -68,8 +68,8 @@ export class LoadedRecord {
 
   get row(): RecordRow {
     const [space, table, id] = this.key;
-    const base = this.layered ? this.base : null;
-    return { space, table, id, deleted: isDeleted(this.view), round: this.round, view: this.view, base };
+    const { layered, round, view, base } = this;
+    return { space, table, id, deleted: isDeleted(view), round, view, base: layered ? base : null };
   }
 }
 

@@ -2,6 +2,7 @@
 
 import type { Conflict, Key } from "../data/change.js";
 import { EPOCH, type Instant } from "../data/clock.js";
+import type { IndexRange } from "../data/indexed.js";
 import type { Registers } from "../data/merge.js";
 import type { AskedWord } from "../data/searched.js";
 import { StoreFailed, SyncdError } from "../errors.js";
@@ -153,6 +154,11 @@ export interface RowTransaction {
     asked: readonly AskedWord[],
     limit: number,
   ): Promise<RecordRow[] | undefined>;
+  /**
+   * Of a store that has the index by itself: the keys of a part of it, in order, `count` of them behind the first `start`; undefined
+   * of others.
+   */
+  ranged?(range: IndexRange, start: number, count: number): Promise<Key[] | undefined>;
 }
 
 export type RowWork<T> = (rows: RowTransaction) => Promise<T>;

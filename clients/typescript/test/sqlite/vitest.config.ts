@@ -7,6 +7,7 @@ const AGAIN = [
   "answers",
   "deadlines",
   "field",
+  "indexes",
   "late",
   "left-and-joined",
   "names",
