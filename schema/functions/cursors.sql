@@ -106,7 +106,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT count(m.space_no) FILTER (WHERE c.space_no IS NOT NULL), count(m.space_no),
-           array_agg(c.k::integer) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
+           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
            CASE WHEN bool_or(m.space_no IS NOT NULL AND c.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
                 OR h.booted > v_since AND EXISTS (
                     SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)

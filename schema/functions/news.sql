@@ -97,7 +97,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- The feeds at p_active of which something is to be read, with where that begins: one that fell behind what is still in the log gets the state.
+-- The feeds at p_active of which something is to be read, in that order, with where that begins: one that fell behind what is still in the log gets the state.
 CREATE OR REPLACE FUNCTION syncd.sync_feeds_moved(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
                                        p_without integer[], p_history boolean)
 RETURNS TABLE (k integer, space_no integer, seq bigint, base bigint, head bigint, forgotten bigint, quoted text)
@@ -105,8 +105,8 @@ LANGUAGE sql STABLE AS $$
     SELECT c.k, h.space_no, p_seqs[c.k],
            CASE WHEN p_bases[c.k] = -1 AND p_seqs[c.k] < h.horizon AND NOT p_history THEN p_seqs[c.k] ELSE p_bases[c.k] END,
            h.head, h.forgotten, s.quoted
-    FROM unnest(p_active) AS c (k)
+    FROM unnest(p_active) WITH ORDINALITY AS c (k, n)
     JOIN syncd.sync_feeds h ON h.space_no = p_spaces[c.k] AND h.app_no = p_app
     JOIN syncd.sync_spaces s ON s.space_no = h.space_no
-    WHERE (h.head > p_seqs[c.k] OR p_bases[c.k] <> -1) AND NOT h.space_no = ANY (p_without) ORDER BY c.k
+    WHERE (h.head > p_seqs[c.k] OR p_bases[c.k] <> -1) AND NOT h.space_no = ANY (p_without) ORDER BY c.n
 $$;

@@ -39,7 +39,7 @@ DECLARE
     v_bytes  bigint := (p_how ->> 'bytes')::bigint;
     v_alone  bigint := 0;  -- reading a feed alone costs as many looks as the user has spaces: a page takes so much, too
     v_texts  text[]; v_pieces text[] := '{}'; v_piece text;
-    v_phase  text; v_from bigint; v_cut bigint; v_end bigint; v_size bigint; v_own integer; f record;
+    v_phase  text; v_from bigint; v_cut bigint; v_end bigint; v_size bigint; v_own integer; v_fast boolean; f record;
 BEGIN
     seqs := p_seqs; bases := p_bases; read := '{}'; told := '{}'; more := false;
     IF cardinality(p_active) > 7 THEN
@@ -52,7 +52,7 @@ BEGIN
             seqs[f.k] := f.seq; bases[f.k] := f.base;
             more := v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000;
             EXIT feeds WHEN more;
-            v_phase := syncd.sync_phase(f.base); v_from := syncd.sync_phase_head(f.base); v_size := NULL;
+            v_phase := syncd.sync_phase(f.base); v_from := syncd.sync_phase_head(f.base); v_size := NULL; v_fast := v_phase = 'state' AND p_how ? 'until';
             IF v_texts[f.k] IS NOT NULL THEN
                 f.seq := CASE WHEN v_phase = 'first' OR v_phase = 'rest' THEN 0 ELSE f.seq END;
                 v_phase := 'log'; v_end := f.head; v_cut := v_end;
@@ -64,7 +64,7 @@ BEGIN
                     SELECT s.* INTO v_cut, v_size, v_piece FROM syncd.sync_shared_page(p_how, v_phase, f.space_no, p_app, f.seq, v_left, v_bytes, v_tables, v_firsts, f.quoted) s;
                     more := v_cut IS NULL; EXIT feeds WHEN more;
                 ELSE
-                    v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, CASE WHEN v_phase = 'state' AND p_how ? 'until' THEN v_left * 10 ELSE v_left END, v_bytes);
+                    v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, CASE WHEN v_fast THEN 10000 ELSE v_left END, CASE WHEN v_fast THEN 2097152 ELSE v_bytes END);
                     v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);
                 END IF;
                 told := CASE WHEN v_phase = 'log' OR v_phase = 'history' THEN told || f.space_no ELSE told END;
@@ -135,10 +135,9 @@ BEGIN
             v_active := v_active || cardinality(v_spaces);
         END LOOP;
     END IF;
-    IF p_how ? 'until' THEN  -- else a feed that is written to all the time would keep its reader from those after it
+    IF p_how ? 'until' THEN  -- first: a feed that is written to all the time would else keep its reader from those after it
         v_behind := syncd.sync_behind(p_app, p_how, v_spaces, v_seqs, v_bases, v_active, v_without);
-        v.more := v_behind <> '{}' AND v_behind <> v_active;
-        v_active := CASE WHEN v.more THEN v_behind ELSE v_active END;
+        v_active := v_behind || ARRAY(SELECT a.k FROM unnest(v_active) AS a (k) WHERE (a.k IN (SELECT unnest(v_behind))) IS NOT TRUE);
     END IF;
     IF p_members <= p_matched AND cardinality(v_active) > 500 THEN  -- as many as a page looks at
         v_active := v_active[1:500]; v.more := true;

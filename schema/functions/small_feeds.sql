@@ -15,16 +15,16 @@ LANGUAGE sql STABLE AS $$
                SELECT sum(pg_column_size(r.registers) ORDER BY r.seq) FROM syncd.sync_records r
                WHERE r.space_no = w.space_no AND r.app_no = p_app AND r.seq > w.after AND r.seq <= w.head)
            END FROM (
-        SELECT d.*, sum(d.head - d.after) OVER (ORDER BY d.k) AS total FROM (
-            SELECT c.k, h.space_no, h.head, c.swept, CASE WHEN c.swept THEN 0 ELSE c.seq END AS after,
+        SELECT d.*, sum(d.head - d.after) OVER (ORDER BY d.n) AS total FROM (
+            SELECT c.k, c.n, h.space_no, h.head, c.swept, CASE WHEN c.swept THEN 0 ELSE c.seq END AS after,
                    CASE WHEN c.swept THEN h.head WHEN c.base >= 0 THEN c.base WHEN c.seq < h.horizon AND NOT p_history THEN c.seq END AS base,
                    CASE WHEN h.forgotten > 0 AND NOT c.swept THEN ',"whole":true' END AS whole, s.quoted
-            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] IN (syncd.sync_phase_base('first', p_seqs[a.k]), syncd.sync_phase_base('rest', p_seqs[a.k])) AS swept
-                  FROM unnest(p_active) AS a (k)) c
+            FROM (SELECT a.k, a.n, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] IN (syncd.sync_phase_base('first', p_seqs[a.k]), syncd.sync_phase_base('rest', p_seqs[a.k])) AS swept
+                  FROM unnest(p_active) WITH ORDINALITY AS a (k, n)) c
             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = p_app
             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
             WHERE (h.head > c.seq OR c.base <> -1) AND (c.base >= -1 OR c.swept) AND NOT h.space_no = ANY (p_without)) d) w
-    WHERE w.total <= p_left ORDER BY w.k
+    WHERE w.total <= p_left ORDER BY w.n
 $$;
 
 -- The text of each of these feeds up to its head, as sync_log_text, sync_state_text or sync_sweep_text has it; empty: there is none, null: it

@@ -57,6 +57,49 @@ def test_it_has_all_that_was_there_and_nothing_is_lost(device: Make) -> None:
     assert records(pages) | records(rest) == {f"r{n}" for n in range(5)} | {f"late{n}" for n in range(next(late))}
 
 
+def test_where_a_page_has_room_it_has_the_other_feeds_too(device: Make) -> None:
+    """Else a push to two spaces that came since would be there by half, and what moved between them in neither."""
+    ann = device(unique("ann"))
+    spaces = [ann.create(unique("space")) for _ in range(3)]
+    since = ann.pull()["syncedUntil"]
+    ann.write(*(edit(f"r{n}", n=1) | {"spaceId": spaces[1]} for n in range(2)))
+    ann.write(edit("r2", n=1) | {"spaceId": spaces[1]})
+    first = ann.pull(since, limit=1, until="")
+    ann.write(*(edit("both", n=1) | {"spaceId": space} for space in spaces))
+    page = ann.pull(first["syncedUntil"], limit=100, until=first["until"])
+    assert sorted(change["spaceId"] for change in page["serverChanges"] if change["id"] == "both") == sorted(spaces)
+    assert (page["hasMore"], page.get("until")) == (False, None)
+
+
+def test_a_page_of_the_state_is_large_so_that_its_reader_comes_to_the_end(device: Make) -> None:
+    writer = device(unique("until"))
+    for n in range(40):
+        writer.write(edit(f"r{n}", n=n))
+    turn = iter(range(1000))
+
+    def touched() -> None:
+        n = next(turn)
+        for k in range(12):
+            writer.write(edit(f"r{(12 * n + k) % 40}", n + 2, n=n))
+
+    pages = read(writer, "", touched)
+    assert records(pages) == {f"r{n}" for n in range(40)}
+
+
+def test_of_a_space_that_was_left_nothing_is_said_to_remain(device: Make) -> None:
+    ann = device(unique("ann"))
+    spaces = [ann.create(unique("space")) for _ in range(3)]
+    ann.write(*(edit("first", n=1) | {"spaceId": space} for space in spaces))
+    since = ann.pull()["syncedUntil"]
+    for n in range(2):
+        ann.write(edit(f"r{n}", n=1) | {"spaceId": spaces[0]})
+    first = ann.pull(since, limit=1, until="")
+    assert ann.request("DELETE", f"/spaces/{spaces[2]}").status_code == 204
+    page = ann.pull(first["syncedUntil"], limit=100, until=first["until"])
+    assert page["spaces"]["left"] == [spaces[2]]
+    assert (page["hasMore"], page.get("until")) == (False, None)
+
+
 @pytest.mark.parametrize("history", [0, 1], ids=["state", "log"])
 def test_a_first_reading_goes_through_the_whole_state(device: Make, history: int) -> None:
     writer = device(unique("until"))
