@@ -106,19 +106,20 @@ async function keptNext<F extends object>(
   { plan: { range }, tx, before }: Reading<F>,
   kept: KeptIndexes,
 ): Promise<Next<F>> {
-  const entries = await kept.entries(tx);
+  const { entries, records } = await kept.entries(tx);
   const part = entries.part(range);
   return async (count) => {
     const taken = [];
     for (let next = part.next(); !next.done; next = part.next()) if (taken.push(next.value) >= count) break;
-    const unread = taken.filter(({ text }) => !before(text));
+    const unknown = taken.filter(({ text }) => !before(text));
+    const unread = unknown.filter(({ text }) => !records.has(text));
     const read = await Promise.all(unread.map(({ key }) => tx.get("records", key)));
-    const records = byKey(read.filter((row) => row !== undefined));
+    const held = new Map([...records, ...byKey(read.filter((row) => row !== undefined))]);
     // Another tab may have written what is not told yet.
-    const stale = unread.filter((entry) => !entries.says(entry, records.get(entry.text)));
+    const stale = unknown.filter((entry) => !entries.says(entry, held.get(entry.text)));
     for (const { key } of stale) kept.note(key);
     if (stale[0]) return null;
-    return taken.map(({ text }) => ({ text, row: before(text), record: records.get(text) }));
+    return taken.map(({ text }) => ({ text, row: before(text), record: held.get(text) }));
   };
 }
 

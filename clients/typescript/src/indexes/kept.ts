@@ -3,8 +3,13 @@
 import { type Key, keyText } from "../data/change.js";
 import type { Event } from "../data/events.js";
 import type { Source } from "../store/observed.js";
-import { keyOf, type Transaction } from "../store/store.js";
+import { keyOf, type RecordRow, type Transaction } from "../store/store.js";
 import { TableEntries } from "./entries.js";
+
+interface Renewed {
+  readonly entries: TableEntries;
+  readonly records: ReadonlyMap<string, RecordRow>;
+}
 
 export class KeptIndexes {
   readonly #table: string;
@@ -31,19 +36,22 @@ export class KeptIndexes {
     this.#changed?.set(keyText(key), key);
   }
 
-  /** The entries as the store is in this transaction. Others may read at the same time, from an older or a newer state of it. */
-  async entries(tx: Transaction): Promise<TableEntries> {
+  /**
+   * The entries as the store is in this transaction, and the records that were read for it. Others may read at the same time, from an
+   * older or a newer state of it.
+   */
+  async entries(tx: Transaction): Promise<Renewed> {
     const [entries, noted] = [this.#entries, this.#changed];
-    if (!entries || !noted) return this.#make(tx);
+    if (!entries || !noted) return { entries: await this.#make(tx), records: new Map() };
     const changed = [...noted];
-    if (!changed[0]) return entries;
+    if (!changed[0]) return { entries, records: new Map() };
     const rows = await tx.among(changed.map(([, key]) => key));
     const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
     // What was noted again meanwhile is read later, and what is not noted any more another one has set: perhaps to what is newer.
     const settled = changed.filter(([text, key]) => noted.get(text) === key);
     entries.set(new Map(settled.map(([text]) => [text, held.get(text)])));
     for (const [text] of settled) noted.delete(text);
-    return entries;
+    return { entries, records: held };
   }
 
   async #make(tx: Transaction): Promise<TableEntries> {
