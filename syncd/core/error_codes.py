@@ -230,6 +230,8 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Free some room, then write again."),
         _E("store_failed", None, _LATER, "The device's store failed. Nothing of the write was kept.",
            "Try again; open the replica again if it stays."),
+        _E("commit_unknown", None, _LATER, "Nobody knows whether the write is kept: the store did not end in time.",
+           "Look whether it is there once the store answers again, before you write it again."),
         _E("store_lost", None, _LATER, "The browser evicted the store.", "It is opened and filled again by itself."),
     ),
     "Said by a client: a refused change": (

@@ -324,6 +324,10 @@ TEXTS = {
         "The device's store failed. Nothing of the write was kept.",
         "Try again; open the replica again if it stays.",
     ),
+    "commit_unknown": (
+        "Nobody knows whether the write is kept: the store did not end in time.",
+        "Look whether it is there once the store answers again, before you write it again.",
+    ),
     "store_lost": (
         "The browser evicted the store.",
         "It is opened and filled again by itself.",

@@ -177,6 +177,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Free some room, then write again."],
   store_failed: ["The device's store failed. Nothing of the write was kept.",
     "Try again; open the replica again if it stays."],
+  commit_unknown: ["Nobody knows whether the write is kept: the store did not end in time.",
+    "Look whether it is there once the store answers again, before you write it again."],
   store_lost: ["The browser evicted the store.",
     "It is opened and filled again by itself."],
   rejected: ["The server refused the change and gave no code.",

@@ -60,11 +60,14 @@ export class WrongReplica extends SyncdError {
   }
 }
 
-/** The store could not write: `storage_full`, or `store_failed`. Nothing of the write is in it. */
+/**
+ * The store could not write: `storage_full`, or `store_failed`. Nothing of the write is in it. Or it did not say in time
+ * whether it keeps what it was keeping: `commit_unknown`.
+ */
 export class StoreFailed extends SyncdError {
-  constructor(cause: unknown) {
+  constructor(cause: unknown, code = "store_failed") {
     const full = /quota|nospc|[ _]full\b/i.test(`${cause} ${(cause as { code?: unknown } | null)?.code}`);
-    super(full ? "storage_full" : "store_failed", `the store failed: ${cause}.`);
+    super(full ? "storage_full" : code, `the store failed: ${cause}.`);
     this.cause = cause;
   }
 }

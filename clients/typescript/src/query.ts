@@ -349,6 +349,6 @@ export class RecordView<F extends object> extends Observed<Row<F> | null> {
 
   protected async now(): Promise<Row<F> | null> {
     const row = await this.source.read((tx) => tx.get("records", this.#key));
-    return row === undefined || (row.deleted && !this.#deleted) ? null : rowOf<F>(row);
+    return !row || (row.deleted && !this.#deleted) ? null : rowOf<F>(row);
   }
 }

@@ -71,7 +71,7 @@ export class Replica<S extends object = AnyTables> {
     };
     this.#device = new OwnDevice(this.app, options, publish, (why) => {
       this.#live?.restart(why);
-      this.#hub.publish(changesOf([], "device", true));
+      publish(changesOf([], "device", true));
     });
     this.extra = {
       schemaVersion,

@@ -3,6 +3,7 @@
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
+  type Event,
   type Live,
   NotAllowed,
   Offline,
@@ -15,7 +16,7 @@ import {
 import { MemoryStore } from "../src/store/memory.js";
 import { LAYOUT } from "../src/store/store.js";
 import { open, QUICK, until } from "./devices.js";
-import { page, results, Script } from "./script.js";
+import { AT, page, results, Script, wire } from "./script.js";
 import { changes, SocketScript } from "./socket-script.js";
 
 const NEVER = (): Promise<never> => new Promise(() => undefined);
@@ -162,6 +163,80 @@ describe("a write of a store that is slow", () => {
     slow.after = 400;
     await replica.put("t", "a", { n: 1 });
     expect((await replica.pending()).map(({ id }) => id)).toEqual(["a"]);
+  });
+});
+
+describe("a store whose commit never comes", () => {
+  /** A replica whose store, from `freeze` to `thaw`, ends none of its writes; what is asked later waits behind. */
+  async function freezing(
+    options: object,
+  ): Promise<{ replica: Replica; freeze: () => void; thaw: () => void }> {
+    let [frozen, thaw] = [Promise.resolve(), (): void => undefined];
+    const freeze = (): void => {
+      frozen = new Promise((resolve) => {
+        thaw = resolve;
+      });
+    };
+    const store = async (_name: string, prepare: RowWork<void>): Promise<RowStore> => {
+      const rows = new MemoryStore(LAYOUT);
+      await rows.write(prepare);
+      const write = rows.write.bind(rows);
+      rows.write = <T>(work: RowWork<T>): Promise<T> =>
+        write(async (tx) => {
+          const answer = await work(tx);
+          await frozen;
+          return answer;
+        });
+      return rows;
+    };
+    const replica = await open({ store, callbackTimeout: 100, ...options });
+    return { replica, freeze, thaw: () => thaw() };
+  }
+
+  it("says that nobody knows, and tells of the write when it comes after all", async () => {
+    const { replica, freeze, thaw } = await freezing({});
+    const told: Event[] = [];
+    replica.on((event) => told.push(event));
+    freeze();
+    const written = replica.put("t", "a", { n: 1 });
+    await expect(written).rejects.toBeInstanceOf(StoreFailed);
+    await expect(written).rejects.toMatchObject({ code: "commit_unknown" });
+    // What waits behind it has not begun, and is not kept later.
+    await expect(replica.put("t", "b", { n: 1 })).rejects.toMatchObject({ code: "store_failed" });
+    expect(told).toEqual([]);
+    thaw();
+    await until("it is told", () => told.length > 0);
+    expect(told).toMatchObject([{ kind: "changes", everything: true }]);
+    expect((await replica.pending()).map(({ id }) => id)).toEqual(["a"]);
+  });
+
+  it("ends a sync, a live sync and the replica", async () => {
+    const server = new SocketScript();
+    await server.start();
+    const { replica, freeze, thaw } = await freezing({ url: server.url, token: "t" });
+    const live = replica.live({ policy: { ...QUICK, longest: 60_000, first: 60_000 } });
+    await named(live, "live");
+    freeze();
+    server.say(changes([wire("a", { n: [1, AT] })]));
+    await named(live, "busy");
+    expect(live.state.code).toBe("commit_unknown");
+    await live.close();
+    await expect(replica.sync()).rejects.toThrow(StoreFailed);
+    await replica.close();
+    thaw();
+    await server.stop();
+  });
+
+  it("is raised by a sync whose answer may be kept", async () => {
+    const script = new Script();
+    const { replica, freeze, thaw } = await freezing({ ...SERVER, fetch: script.fetch });
+    script.answers.push(() => {
+      freeze();
+      return page([wire("a", { n: [1, AT] })]);
+    });
+    await expect(replica.pull()).rejects.toMatchObject({ code: "commit_unknown" });
+    await replica.close();
+    thaw();
   });
 });
 

@@ -115,7 +115,7 @@ export class Connection {
     this.#token = token;
     const { socket: Constructor, url, policy } = this.#end;
     const socket = Constructor && new Constructor(url);
-    if (socket === null) {
+    if (!socket) {
       this.stop({ state: "offline", code: "no_socket", detail: NO_SOCKET, blocked: true });
       return;
     }

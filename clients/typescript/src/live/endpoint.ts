@@ -35,16 +35,11 @@ export interface Endpoint extends Device {
   exchange(scope: Scope, signal: AbortSignal): Promise<Report>;
 }
 
-/** The environment's own WebSocket. */
-export function browserSocket(): SocketConstructor | null {
-  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
-}
-
 /** Of a replica that syncs by this exchange. Raises NotConnected. */
 export function endpointOf(
   exchange: Exchange,
   policy: Partial<LivePolicy> | undefined,
-  socket = browserSocket(),
+  socket = (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null,
 ): Endpoint {
   const {
     server,

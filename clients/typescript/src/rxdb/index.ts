@@ -20,7 +20,7 @@ import {
 } from "rxjs";
 import { checkId, checkSpace } from "../data/change.js";
 import { NoSuchChange, NotConnected } from "../errors.js";
-import { browserSocket, type SocketConstructor } from "../live/endpoint.js";
+import type { SocketConstructor } from "../live/endpoint.js";
 import type { ApiClient } from "../sync/request.js";
 import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../sync/retry.js";
 import { type Server, serverOf } from "../sync/server.js";
@@ -83,7 +83,8 @@ export class SyncdServer {
     if (server === null) throw new NotConnected();
     this.app = checkId("the app", options.app);
     this.#server = server;
-    this.#socket = options.webSocket === undefined ? browserSocket() : options.webSocket;
+    const { webSocket = (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null } = options;
+    this.#socket = webSocket;
     // RxDB repeats what fails, after its own `retryTime`.
     this.#retry = { ...RETRY, attempts: 3, ...options.retry };
     this.#policy = { ...LIVE, ...options.policy };

@@ -209,7 +209,7 @@ class IndexedDbTransaction implements RowTransaction {
 
   #source(name: Name, index: Index | undefined): IDBObjectStore | IDBIndex {
     const store = this.#transaction.objectStore(name);
-    return index === undefined ? store : store.index(index);
+    return index ? store.index(index) : store;
   }
 
   put<N extends Name>(name: N, row: Rows[N]): void {

@@ -35,12 +35,13 @@ export interface StoreOptions {
 
 /**
  * IndexedDB where there is one, else memory (in some private modes), unless `requireDurable`. `claimed` runs each time
- * that it is opened, also again after the browser evicted it. Raises StoreFailed, and what `claimed` raises.
+ * that it is opened, also again after the browser evicted it; `landed` is as in Store. Raises StoreFailed, and what `claimed` raises.
  */
 export async function openStore(
   name: string,
   options: StoreOptions,
   claimed: (meta: Meta) => void,
+  landed?: () => void,
 ): Promise<Store> {
   const prepare: Prepare = (rows) => within(rows, async (tx) => claimed(tx.meta));
   const patience = options.callbackTimeout ?? CALLBACK_TIMEOUT;
@@ -49,7 +50,7 @@ export async function openStore(
     opening.then((late) => late.close()).catch(() => {});
     throw error;
   });
-  return new Store(rows, patience);
+  return new Store(rows, patience, landed);
 }
 
 async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {

@@ -105,7 +105,7 @@ export function save(tx: Transaction, records: LoadedRecords): Key[] {
   const changed: Key[] = [];
   for (const record of records.values()) {
     if (!record.dirty) continue;
-    if (record.view.size > 0) tx.put("records", record.row);
+    if (record.view.size) tx.put("records", record.row);
     else tx.delete("records", record.key);
     if (record.differs) changed.push(record.key);
   }

@@ -25,7 +25,7 @@ export async function redate(
       if (register.at > bound) edits.set(field, { ...register, at: dates.get(row.changeId) ?? otherwise });
       else edits.delete(field);
     }
-    if (edits.size === 0) continue;
+    if (!edits.size) continue;
     tx.put("outbox", { ...row, body: await rewrite(tx, row, row.changeId, keyOf(row), edits) });
     dated.push(keyOf(row));
   }

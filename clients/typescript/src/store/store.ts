@@ -182,16 +182,21 @@ export interface Transaction extends RowTransaction {
 
 export type Work<T> = (tx: Transaction) => Promise<T>;
 
-/** The rows of a replica. What they raise is StoreFailed, also when they do not answer in `patience` milliseconds. */
+/**
+ * The rows of a replica. What they raise is StoreFailed, also when they do not answer in `patience` milliseconds. `landed` is
+ * called where that of a work which had ended comes late: whoever asked may not be told any more.
+ */
 export class Store {
   declare readonly durable: boolean;
   readonly #rows: RowStore;
   readonly #patience: number;
+  readonly #landed: (() => void) | undefined;
 
-  constructor(rows: RowStore, patience: number) {
+  constructor(rows: RowStore, patience: number, landed?: () => void) {
     this.durable = rows.durable;
     this.#rows = rows;
     this.#patience = patience;
+    this.#landed = landed;
   }
 
   read<T>(work: Work<T>): Promise<T> {
@@ -202,7 +207,10 @@ export class Store {
     return this.#run("write", work);
   }
 
-  /** A work that has not ended in time is undone, also when it ends later; of one that has, the store says what became of it. */
+  /**
+   * A work that has not ended in time is undone, also when it ends later. Of one that has, the store says what became of
+   * it, and has as long for that once more: what is asked next comes after it in any case.
+   */
   async #run<T>(how: "read" | "write", work: Work<T>): Promise<T> {
     let late: unknown;
     const kept = this.#rows[how]((rows) =>
@@ -214,7 +222,8 @@ export class Store {
     return answerOf(() => kept, this.#patience).catch((error) => {
       late ??= error;
       if (late) throw late;
-      return kept.catch(raise);
+      kept.then(this.#landed, () => {});
+      return answerOf(() => kept, this.#patience, "commit_unknown");
     });
   }
 
@@ -223,9 +232,9 @@ export class Store {
   }
 }
 
-/** What a store answers. Raises StoreFailed, also when that takes longer than `patience` milliseconds. */
-export function answerOf<T>(ask: () => Promise<T>, patience: number): Promise<T> {
-  return inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`)).catch(raise);
+/** What a store answers. Raises StoreFailed, also when that takes longer than `patience` milliseconds, with this `code`. */
+export function answerOf<T>(ask: () => Promise<T>, patience: number, code?: string): Promise<T> {
+  return inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`, code)).catch(raise);
 }
 
 /** Raises what a store has raised, as a StoreFailed where it is none of the client's. */

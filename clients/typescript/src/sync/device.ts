@@ -5,7 +5,7 @@ import type { Event } from "../data/events.js";
 import { incarnate, takeName } from "../store/copied.js";
 import { LIMITS, type Limits } from "../store/enqueue.js";
 import { claimMeta, claimStore, openStore, type StoreOptions } from "../store/open.js";
-import type { Store } from "../store/store.js";
+import type { Meta, Store } from "../store/store.js";
 import { type Paces, pacesOf } from "./pace.js";
 import type { Device } from "./session.js";
 import { type Token, usersOf } from "./tokens.js";
@@ -36,7 +36,7 @@ export class OwnDevice implements Device {
   readonly #restarted: (why?: string) => void;
   #client = "";
 
-  /** `restarted`: the store goes on under another client id. */
+  /** `restarted`: the store goes on under another client id, or has a write that was given up. */
   constructor(
     app: string,
     { clientId, schemaVersion, limits, wall = Date.now }: DeviceOptions,
@@ -55,12 +55,13 @@ export class OwnDevice implements Device {
 
   /** Opens its store, which is the user's of these options. Raises WrongReplica, StoreFailed. */
   async open(name: string, options: DeviceOptions): Promise<void> {
-    this.store = await openStore(name, options, (meta) => {
+    const claimed = (meta: Meta): void => {
       const client = claimStore(meta, this.app, options.clientId, this.wall());
       for (const user of usersOf(options)) claimMeta(meta, "user", user);
       this.user = meta.user;
       this.#became(client);
-    });
+    };
+    this.store = await openStore(name, options, claimed, () => this.#restarted());
   }
 
   readonly client = (): string => this.#client;

@@ -169,7 +169,7 @@ export class Session {
       if (meta.restarting) return () => this.#pull(meta);
       if (this.#scope !== "pull") {
         const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.paces.push.size);
-        if (packed.length > 0) return () => this.#push(meta, packed);
+        if (packed[0]) return () => this.#push(meta, packed);
       }
       const done = this.#until === null || this.#scope === "push";
       return (): Step => (done ? { kind: "done" } : this.#pull(meta));

@@ -37,7 +37,7 @@ export class Tabs {
     this.#name = shared ? name : `${name} ${Math.random()}`;
     this.#locks = locks ?? (shared ? webLocks() : undefined) ?? new OwnLock();
     this.#channel = shared && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : null;
-    if (this.#channel === null) return;
+    if (!this.#channel) return;
     this.#channel.onmessage = ({ data }: { data: unknown }) => this.#hub.publish(data as Message);
     // A channel alone does not keep a Node process from ending.
     (this.#channel as unknown as { unref?: () => void }).unref?.();

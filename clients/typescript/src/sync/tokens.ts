@@ -20,10 +20,10 @@ export interface TokenSource {
   readonly timeout: number;
 }
 
-/** A claim of a JWT, unverified; undefined where there is none, or no JWT. */
-export function claim(token: string, name: string): unknown {
+/** A claim of a JWT, unverified; undefined where there is none, or no JWT, as in a function. */
+export function claim(token: Token | undefined, name: string): unknown {
   try {
-    const part = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const part = ((token as string).split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
     const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
     return (JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown })[name];
   } catch {
@@ -46,8 +46,7 @@ export async function freshToken(
   if (!fresh) throw new NotAllowed("no token.", "no_token");
   if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
   if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header.", "bad_token");
-  const user = claim(fresh, "sub");
-  if (typeof user === "string") await checkUser(user);
+  for (const user of usersOf({ token: fresh })) await checkUser(user);
   return fresh;
 }
 
@@ -60,6 +59,5 @@ function tokenFailure(error: unknown): never {
 
 /** Whose the replica is to be, as far as that is known without asking. */
 export function usersOf({ user, token }: { readonly user?: string; readonly token?: Token }): string[] {
-  const subject = typeof token === "string" ? claim(token, "sub") : undefined;
-  return [user, subject].filter((name) => typeof name === "string");
+  return [user, claim(token, "sub")].filter((name) => typeof name === "string");
 }
