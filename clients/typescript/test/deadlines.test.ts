@@ -160,7 +160,7 @@ describe("a write of a store that is slow", () => {
 
   it("is waited for where its work was done in time", async () => {
     const { replica, slow } = await slowly();
-    slow.after = 400;
+    slow.after = 300; // more than the work has, and less than the work and the commit have
     await replica.put("t", "a", { n: 1 });
     expect((await replica.pending()).map(({ id }) => id)).toEqual(["a"]);
   });
