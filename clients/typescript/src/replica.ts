@@ -121,6 +121,7 @@ export class Replica<S extends object = AnyTables> {
       (from) => onMigrate?.(from, batch, this),
       (tx) => enqueue(tx, batch.writes, this.#device.wall(), this.#device.limits, true),
     );
+    this.#hub.publish(changesOf([], "device", true)); // it may have asked, and so made what is kept in memory
   }
 
   /** This device's id on the server. */

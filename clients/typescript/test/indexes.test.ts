@@ -292,6 +292,66 @@ it.each<Plan>([
   expect(explain(replica.query("t", asked as never, options))).toEqual({ index, sorted, decided });
 });
 
+describe.each(STORES)("%s, by an index", (_name, kept) => {
+  it("finds what onMigrate wrote, and asked for", async () => {
+    const options = { ...kept(), name: "migrated", indexes: indexes(DECLARED) };
+    const before = await open({ ...options, schemaVersion: 1 });
+    await before.put("t", "r", { a: "x" });
+    if (!before.durable) return expect(await before.query("t", { a: "x" })).toHaveLength(1);
+    await before.close();
+    const replica = await open({
+      ...options,
+      schemaVersion: 2,
+      onMigrate: async (_from, batch, old) => {
+        for (const { id } of await old.query("t", { a: "x" })) batch.patch("t", id, { a: "closed" });
+      },
+    });
+    expect((await replica.query("t", { a: "closed" })).map(({ id }) => id)).toEqual(["r"]);
+  });
+
+  it("has the first of them by a field whose values SQLite may not tell apart", async () => {
+    const replica = await open({ ...kept(), indexes: indexes({ t: [["price", "name"]] }) });
+    const prices = [9223372036854775811n, 9223372036854775810n, 9223372036854775809n];
+    for (const [n, price] of prices.entries())
+      await replica.put("t", `r${n}`, { price, name: "abc"[n] as string });
+    const query = replica.query("t", {}, { order: ["price", "name"], limit: 1 });
+    expect(names(await query)).toEqual(names(await bare(query as never)));
+  });
+
+  it("goes on behind a record that has other values in the equal fields", async () => {
+    const replica = await open({ ...kept(), indexes: indexes({ t: [["done", "price"]] }) });
+    for (let n = 0; n < 5; n += 1) {
+      await replica.put("t", `d${n}`, { done: true, price: n });
+      await replica.put("t", `o${n}`, { done: false, price: n });
+    }
+    const [, , after] = await replica.query("t", { done: false }, { order: "price" });
+    const asked = { order: ["done", "price"], limit: 10, ...(after && { after }) };
+    const query = replica.query("t", { done: true }, asked);
+    expect(names(await query)).toEqual(names(await bare(query as never)));
+    expect(await query).toHaveLength(5);
+  });
+
+  it("answers a question that most records fit without reading each by itself", async () => {
+    const replica = await open({ ...kept(), indexes: indexes({ t: ["done"] }) });
+    await replica.batch((batch) => {
+      for (let n = 0; n < 300; n += 1) batch.put("t", `r${n}`, { done: n % 10 > 0 });
+    });
+    const query = replica.query("t", { done: true });
+    await query;
+    let asked = 0;
+    await query["source"].read(async (tx) => {
+      const get = tx.get.bind(tx);
+      tx.get = ((...key: Parameters<typeof get>) => {
+        asked += 1;
+        return get(...key);
+      }) as typeof tx.get;
+      const found = await query["asked"].find?.(tx, new Map(), null);
+      expect(found?.size).toBe(270);
+    });
+    expect(asked).toBe(0);
+  });
+});
+
 it("tells of none where none is declared", async () => {
   const replica = await open();
   expect(explain(replica.query("t", { owner: "ann" })).index).toBeNull();

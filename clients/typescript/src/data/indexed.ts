@@ -62,13 +62,12 @@ export function around(value: Json): readonly [low: number, high: number] {
   return [number - span, number + span];
 }
 
-/** Whether two lists of values are in an order that every store sees. */
+/** Whether two lists of values are in an order that every store sees: the first of them that differ say so. */
 export function areApart(one: readonly Json[], other: readonly Json[]): boolean {
-  return one.some((value, place) => {
-    const against = other[place] as Json;
-    if (compareValues(value, against) === 0) return false;
-    if ((isExact(value) && isExact(against)) || kindOf(value) !== kindOf(against)) return true;
-    const [low, high] = around(value);
-    return Number(against) < low || Number(against) > high;
-  });
+  const place = one.findIndex((value, at) => compareValues(value, other[at]) !== 0);
+  if (place < 0) return false;
+  const [value, against] = [one[place] as Json, other[place] as Json];
+  if ((isExact(value) && isExact(against)) || kindOf(value) !== kindOf(against)) return true;
+  const [low, high] = around(value);
+  return Number(against) < low || Number(against) > high;
 }

@@ -46,6 +46,11 @@ export class TableEntries {
     }
   }
 
+  /** How many there are, of all spaces. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
   #entryOf(row: RecordRow | undefined): Entry | undefined {
     if (!row || row.deleted) return undefined;
     const key = keyOf(row);

@@ -11,6 +11,8 @@ import type { IndexPlan } from "./plan.js";
 
 /** So many more than are asked for are read at once: some may not match, and the last one may have equals. */
 const MORE = 8;
+/** From so many on it counts how they are read. */
+const MANY = 100;
 
 /** A record of the index as it comes. `row`: as it was read before. */
 interface Item<F extends object> {
@@ -113,6 +115,8 @@ async function keptNext<F extends object>(
     for (let next = part.next(); !next.done; next = part.next()) if (taken.push(next.value) >= count) break;
     const unknown = taken.filter(({ text }) => !before(text));
     const unread = unknown.filter(({ text }) => !records.has(text));
+    // One by one they take longer than all of them at once.
+    if (unread.length > MANY && unread.length * 4 > entries.size) return null;
     const read = await Promise.all(unread.map(({ key }) => tx.get("records", key)));
     const held = new Map([...records, ...byKey(read.filter((row) => row !== undefined))]);
     // Another tab may have written what is not told yet.

@@ -43,7 +43,8 @@ function planBy<F extends object>(
   const bounds: Bounds = next === undefined ? [null, null] : boundsOf(triples, next, used);
   const terms = readOrder(asked.order).filter(([path]) => !fields.slice(0, equal.length).includes(path));
   const order = orderOf(terms, fields.slice(equal.length));
-  const [low, high] = order.sorted && asked.after ? behind(asked, order.descending, next, bounds) : bounds;
+  const [low, high] =
+    order.sorted && asked.after ? behind(asked, { fields, equal, ...order }, bounds) : bounds;
   if (!equal.length && !low && !high && !(order.sorted && asked.limit !== null && asked.limit !== undefined))
     return null;
   const range: IndexRange = { table: asked.table, space, fields, equal, low, high, ...order };
@@ -114,11 +115,14 @@ function orderOf(
 /** With what a page begins behind as a bound. */
 function behind<F extends object>(
   { after }: CompiledQuery<F>,
-  descending: boolean,
-  field: string | undefined,
+  { fields, equal, descending }: Pick<IndexRange, "fields" | "equal" | "descending">,
   [low, high]: Bounds,
 ): Bounds {
+  const field = fields[equal.length];
   if (!after || field === undefined) return [low, high];
+  // A record with other values in the equal fields lies before all of them, or behind.
+  if (equal.some((value, n) => compareValues(readerOf(after)(fields[n] as string), value) !== 0))
+    return [low, high];
   const bound = { value: readerOf(after)(field), inclusive: true };
   return descending ? [low, narrower(high, bound, -1)] : [narrower(low, bound, 1), high];
 }

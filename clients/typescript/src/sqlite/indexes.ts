@@ -8,17 +8,31 @@ import type { SqliteDriver, SqliteValue } from "./driver.js";
 /** Those of this kind have names that begin so. */
 const PREFIX = "fields ";
 
-/** Makes these indexes, and removes those that were declared before and are not among them. Raises InvalidQuery. */
-export async function declareIndexes(driver: SqliteDriver, declared: object): Promise<void> {
-  const wanted = new Map<string, string>();
-  for (const [table, all] of readIndexes(declared))
-    for (const fields of all) wanted.set(nameOf(table, fields), statementOf(table, fields));
+/** The indexes that a file is to have: the statement that makes each, by its name. */
+type Wanted = Map<string, string>;
+
+/**
+ * Removes those that were declared before and are not among these, and those of another version of SQLite: versions round numbers
+ * otherwise, and a write that looks for what another one has put into an index fails. Answers which are still to be made. Null:
+ * nothing is declared, and those of this version stay. Raises InvalidQuery.
+ */
+export async function removeIndexes(driver: SqliteDriver, declared: object | null): Promise<Wanted> {
+  const version = String((await driver.all("SELECT sqlite_version() AS version"))[0]?.version);
+  const wanted: Wanted = new Map();
+  for (const [table, all] of declared ? readIndexes(declared) : [])
+    for (const fields of all) wanted.set(nameOf(table, fields), statementOf(table, fields, version));
   const held = await driver.all(
     `SELECT name, sql FROM sqlite_master WHERE type = 'index' AND name GLOB '${PREFIX}*'`,
   );
-  for (const { name, sql } of held)
-    if (wanted.get(name as string) === sql) wanted.delete(name as string);
-    else await driver.run(`DROP INDEX ${quotedName(name as string)}`);
+  for (const { name, sql } of held as { name: string; sql: string }[]) {
+    const stays = declared ? wanted.get(name) === sql : sql.includes(madeBy(version));
+    if (stays) wanted.delete(name);
+    else await driver.run(`DROP INDEX ${quotedName(name)}`);
+  }
+  return wanted;
+}
+
+export async function makeIndexes(driver: SqliteDriver, wanted: Wanted): Promise<void> {
   for (const statement of wanted.values()) await driver.run(statement);
 }
 
@@ -64,9 +78,15 @@ function nameOf(table: string, fields: readonly string[]): string {
   return PREFIX + JSON.stringify([table, ...fields]);
 }
 
-function statementOf(table: string, fields: readonly string[]): string {
+function statementOf(table: string, fields: readonly string[], version: string): string {
   const columns = ["space", ...fields.map(valueIn), "id"].join(", ");
-  return `CREATE INDEX ${quotedName(nameOf(table, fields))} ON records (${columns}) WHERE "table" = ${quotedText(table)} AND deleted = 0`;
+  const part = `"table" = ${quotedText(table)} AND deleted = 0`;
+  return `CREATE INDEX ${quotedName(nameOf(table, fields))} ON records ${madeBy(version)} (${columns}) WHERE ${part}`;
+}
+
+/** What a statement says of its version, which SQLite keeps with the index. */
+function madeBy(version: string): string {
+  return `/* ${version} */`;
 }
 
 /** What a field has, so that SQLite sorts it as all do: null, numbers and truth values, texts, lists, objects. */

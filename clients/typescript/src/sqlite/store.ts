@@ -6,7 +6,7 @@ import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
-import { declareIndexes } from "./indexes.js";
+import { makeIndexes, removeIndexes } from "./indexes.js";
 import { declareSearch, freshenSearch, scrubSearch, searchedTables, settleSearch } from "./search-index.js";
 import { APPLICATION, COLUMNS, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
@@ -39,7 +39,7 @@ export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): Sq
     try {
       await store.write(prepare);
       await store.declare(search);
-      if (indexes) await store.declareFields(indexes.declared);
+      await store.declareFields(indexes?.declared ?? null);
       return store;
     } catch (error) {
       await store.closed();
@@ -109,8 +109,10 @@ export class SqliteStore implements RowStore {
   }
 
   /** Makes the indexes on fields. Where they cannot be made, as without room, those in memory serve. */
-  async declareFields(declared: object): Promise<void> {
-    await this.write(() => declareIndexes(this.#driver, declared)).catch(() => undefined);
+  async declareFields(declared: object | null): Promise<void> {
+    const removed = this.write(() => removeIndexes(this.#driver, declared)).catch(() => null);
+    const wanted = await removed;
+    if (wanted?.size) await this.write(() => makeIndexes(this.#driver, wanted)).catch(() => undefined);
   }
 
   close(): void {

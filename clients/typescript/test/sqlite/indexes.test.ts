@@ -93,3 +93,22 @@ it("are made in memory where the file has none", async () => {
   expect(await ids(later, "1")).toEqual(["y"]);
   await later.close();
 });
+
+it("are not those of another version of SQLite, which rounds otherwise, also where none are declared", async () => {
+  const path = join(newFolder(), "a.db");
+  const before = await at(path, { t: ["a"] });
+  await before.put("t", "x", { a: "1" });
+  await before.close();
+  const sql = "SELECT sql FROM sqlite_master WHERE name LIKE 'fields %'";
+  const [made] = (await executed(path, sql)) as { sql: string }[];
+  const own = made?.sql ?? "";
+  await executed(path, `DROP INDEX "fields [""t"",""a""]"`);
+  await executed(path, own.replace(/\/\* [\d.]+ \*\//, "/* 3.8.0 */"));
+  await (await at(path)).close();
+  expect(await executed(path, HELD)).toEqual([]);
+  await executed(path, own.replace(/\/\* [\d.]+ \*\//, "/* 3.8.0 */"));
+  const again = await at(path, { t: ["a"] });
+  expect(await ranged(again, "1")).toEqual([["", "t", "x"]]);
+  await again.close();
+  expect(await executed(path, sql)).toEqual([{ sql: own }]);
+});
