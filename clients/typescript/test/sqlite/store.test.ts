@@ -94,7 +94,7 @@ describe("a store in a file", () => {
         const later = async <T>(sql: string, work: () => T | Promise<T>): Promise<T> => {
           if (next?.test(sql)) {
             next = null;
-            await new Promise((over) => setTimeout(over, 600));
+            await new Promise((over) => setTimeout(over, 1500));
           }
           return work();
         };
@@ -105,7 +105,7 @@ describe("a store in a file", () => {
         };
       };
       const store = sqliteStore({ ...files, open });
-      const replica = await Replica.open(join(folder, "notes"), { app: "app", store, callbackTimeout: 300 });
+      const replica = await Replica.open(join(folder, "notes"), { app: "app", store, callbackTimeout: 1000 });
       const slow = (what: RegExp): void => {
         next = what;
       };
