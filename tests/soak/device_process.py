@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from syncd_client import InvalidWrite, Limits, LivePolicy, Replica, RetryPolicy, SyncdError
+from syncd_client import InvalidWrite, Limits, LivePolicy, NotAllowed, Replica, RetryPolicy, SyncdError
 from syncd_client.data.clock import format_instant
 
 PARTS = 3
@@ -121,6 +121,9 @@ class Device:
                 for part in range(PARTS):
                     batch.put("items", f"{self.name}-{part}", {"value": value}, space=space)
                 self.shared(batch, space, value)
+        except NotAllowed as why:  # a reader for a while, which the device knows
+            self.tell("refused", space=space, id="", code=why.code)
+            return
         except InvalidWrite as why:
             self.tell("failed", code="invalid_write", detail=str(why))
             return
@@ -167,7 +170,15 @@ class Device:
         self.tell("shown", spaces=spaces, state=state, pending=len(self.replica.pending()))
 
 
+def ended(why: threading.ExceptHookArgs) -> None:
+    """A device that fails ends its process, so that nobody waits for it."""
+    sys.__excepthook__(why.exc_type, why.exc_value or why.exc_type(), why.exc_traceback)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def main(job: Job) -> None:
+    threading.excepthook = ended
     devices = [Device(job, given) for given in job["devices"]]
     threads = [threading.Thread(target=device.run, daemon=True) for device in devices]
     for thread in threads:

@@ -8,7 +8,14 @@ import "fake-indexeddb/auto";
 import { createInterface } from "node:readline";
 import { IDBFactory } from "fake-indexeddb";
 import WebSocket from "ws";
-import { type Batch, type Live, Replica, type SocketConstructor, SyncdError } from "../../src/index.js";
+import {
+  type Batch,
+  type Live,
+  NotAllowed,
+  Replica,
+  type SocketConstructor,
+  SyncdError,
+} from "../../src/index.js";
 
 const PARTS = 3;
 const SHARED = 5;
@@ -151,10 +158,16 @@ class Device {
     const { name } = this.#given;
     const value = `${name}:${n}`;
     this.tell("wrote", { space, n, saw, ids: [] });
-    const ids = await this.#replica.batch((batch) => {
+    const written = this.#replica.batch((batch) => {
       for (let part = 0; part < PARTS; part += 1) batch.put("items", `${name}-${part}`, { value }, { space });
       share(batch, space, value);
     });
+    const ids = await written.catch((error: unknown) => {
+      if (!(error instanceof NotAllowed)) throw error;
+      this.tell("refused", { space, id: "", code: error.code }); // a reader for a while, which the device knows
+      return [];
+    });
+    if (!ids[0]) return;
     for (const id of ids) this.#sent.add(id);
     this.tell("wrote", { space, n, saw, ids });
   }
