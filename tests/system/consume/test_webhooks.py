@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from syncd.consumers import delivery
-from syncd.consumers.delivery import UnusableAddress, check_url, deliver, resolve
+from syncd.consumers.delivery import UnusableAddress, check_url, deliver
 from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner, revive, webhook_line
 from tests.support.consuming import eventually
 from tests.support.direct import run
@@ -248,26 +248,6 @@ async def test_two_runners_send_each_message_once(server: Server, ada: Device, r
         await eventually(one.behind, lambda behind: not behind)
     found = [change["values"]["x"] for post in receiver.posted for change in post.data["changes"]]
     assert found == [1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-        "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00:ec2::254", "fec0::1", "::ffff:127.0.0.1",
-        "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a9fe:a9fe::", "ff02::1", "localhost",
-        "2130706433", "0x7f.1", "0177.0.0.1",
-    ],
-)  # fmt: skip
-async def test_a_private_address_is_refused(host: str) -> None:
-    """Also wrapped, and as the resolver reads it."""
-    with pytest.raises((UnusableAddress, OSError)):
-        await resolve(host, 443, False)
-
-
-@pytest.mark.parametrize("host", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
-async def test_a_public_address_is_not(host: str) -> None:
-    assert await resolve(host, 443, False)
 
 
 @pytest.mark.parametrize(
