@@ -69,7 +69,7 @@ def show_service_tokens(settings: Settings, url: str | None) -> None:
 
 
 def revoke_service_token(settings: Settings, url: str | None, number: int) -> None:
-    """Ends one."""
+    """`syncd token revoke NUMBER`: it is refused from now on."""
 
     async def work(operator: ServiceOperator, noted: AuditOperator) -> None:
         service = await operator.revoke(number)
