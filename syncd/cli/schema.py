@@ -90,16 +90,23 @@ def _checked(file: Path, table: str, schema: object) -> str:
     from syncd.service.writable_by import check_writable_by
 
     try:
-        unknown = TableSchema(schema).unknown
+        ready = TableSchema(schema)
         assert isinstance(schema, dict)
         check_writable_by(schema)
     except SchemaRefused as why:
         raise click.ClickException(f"{file}: {'/'.join(('tables', table, *why.path))}: {why.why}") from None
     except ValidatorMissing as why:
         raise click.ClickException(str(why)) from None
-    for path, word in unknown:
+    for path, word in ready.unknown:
         place = "/".join(("tables", table, *path))
         progress(f"warning: {file}: {place}: {word} is no keyword of JSON Schema, and checks nothing")
+    for name, cost in ready.cost.narrow():
+        what = "fields that it does not name" if name is None else name
+        text = "" if cost.characters is None else f", or texts of {cost.characters:,} characters,"
+        progress(
+            f"warning: {file}: tables/{table}: of {what}, lists of more than some {cost.items:,} items{text} are "
+            "refused: so much of the schema is asked of each"
+        )
     return msgspec.json.encode(schema).decode()
 
 

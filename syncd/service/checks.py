@@ -18,7 +18,8 @@ from syncd.protocol.push_decision import PushDecision
 from syncd.service.aside import SMALL, aside
 from syncd.service.proposed import Asked, Verdict
 from syncd.service.rules import Rules
-from syncd.service.schema_checks import judged, needing_records
+from syncd.service.schema_checks import Tables, judged, needing_records
+from syncd.service.schema_cost import FEW_STEPS
 from syncd.service.schemas import UNREAD, CurrentSchemas
 from syncd.store.rules import RuleReads, WrittenRow, decoded
 
@@ -46,7 +47,7 @@ class Checks:
             raise Busy(UNREAD)
         schemas = {(app, table): found for table in of_table if (found := self._schemas.current.get((app, table)))}
         changes = [work.changes[i][0] for _, table in schemas for i in of_table[table]]
-        large = _much(changes)
+        large = _much(changes) or _takes_long(work, schemas, of_table)
         by_schema = await aside(large, needing_records, work, schemas) if schemas else []
         by_rule = [i for table, those in of_table.items() if self._rules.about(app, table) for i in those]
         places = sorted({*by_schema, *by_rule})
@@ -54,7 +55,8 @@ class Checks:
             return
         asked, size = await self._asked(work, places)
         judging = {i: asked[i] for i in by_schema}
-        verdicts = await aside(large or size > SMALL, judged, work, schemas, judging) if judging else {}
+        large = large or size > SMALL or any(one.cost.at_most_of(size, 0) > FEW_STEPS for one in schemas.values())
+        verdicts = await aside(large, judged, work, schemas, judging) if judging else {}
         verdicts |= await self._rules.judged(work, {i: asked[i] for i in by_rule if i not in verdicts})
         await self._settle(work, verdicts)
 
@@ -102,6 +104,17 @@ def _much(changes: Sequence[NormalizedChange]) -> bool:
     """Whether to go through their fields takes longer than the event loop has."""
     sizes = [len(register.value) for change in changes for register in change.f.values()]
     return sum(sizes) > SMALL or len(sizes) > MANY
+
+
+def _takes_long(work: PushDecision, schemas: Tables, of_table: Mapping[str, Sequence[int]]) -> bool:
+    """Whether schemas are asked more of their changes than the event loop has time for."""
+    steps = 0.0
+    for (_, table), schema in schemas.items():
+        registers = [work.changes[i][0].f for i in of_table[table]]
+        sizes = [len(register.value) for fields in registers for register in fields.values()]
+        about = schema.cost.at_most_of(sum(sizes), len(sizes)) + schema.cost.record * len(registers)
+        steps += about if about <= FEW_STEPS else sum(map(schema.cost.at_most, registers))
+    return steps > FEW_STEPS
 
 
 def _contents(work: PushDecision, places: Sequence[int]) -> bytes:

@@ -19,7 +19,15 @@ from syncd.core.pieces import in_turns
 from syncd.protocol.normalize import deletes
 from syncd.protocol.push_decision import PushDecision
 from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, values_of, why_not
-from syncd.service.schema_faults import FAULTS_SHOWN, MOST_FAULTS, RecordFault, TookTooLong, judged_until, told
+from syncd.service.schema_faults import (
+    FAULTS_SHOWN,
+    MOST_FAULTS,
+    RecordFault,
+    TookTooLong,
+    is_too_much,
+    judged_until,
+    told,
+)
 from syncd.service.table_schema import TableSchema
 from syncd.store.rules import Seen
 
@@ -121,7 +129,9 @@ def new_faults(
     if not found:
         return []
     old = schema.faults(stood)
-    if max(len(found), len(old)) >= MOST_FAULTS:
+    if is_too_much(found) and not is_too_much(old):
+        return found
+    if is_too_much(found) or max(len(found), len(old)) >= MOST_FAULTS:
         # Which of them are new cannot be told; what it writes has to be right by itself.
         return schema.faults_of_fields({name: value for name, value in change.fields.items() if name not in brought})
     known = {fault.key for fault in old}

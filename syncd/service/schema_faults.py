@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.pieces import rest
+from syncd.service.schema_cost import MOST_STEPS, Cost
 
 # How many faults of a record are looked for, items of a list to find a faulty one, and characters of what is told of a
 # schema.
@@ -34,10 +35,11 @@ ANNOTATIONS = frozenset((
 
 WITH = {"contains": ("minContains", "maxContains")}
 # In place of a word, of a field of the record.
-UNEXPECTED, MISNAMED = "unexpected field", "misnamed field"
+UNEXPECTED, MISNAMED, TOO_MUCH = "unexpected field", "misnamed field", "too much"
 
 Rule = tuple[str, ...]
 Judge = Callable[[Any, Any, Rule], bool]
+Members = Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
 
 
 # When the judging of a push has to end, on the monotonic clock.
@@ -142,10 +144,12 @@ def _listed(types: Any) -> Iterable[str]:
 class FaultFinder:
     """Finds what is wrong with records by a schema without `$ref`. `judge`: whether a value is valid by a part of a
     schema, of which the third argument is the name, that of all of it being `rule`; `known`: the names that the schema
-    has: no other member of a value is named."""
+    has: no other member of a value is named; `passes`: as many fields of a record as may be judged at once."""
 
-    def __init__(self, schema: dict[str, Any], judge: Judge, known: frozenset[str], rule: Rule = ()) -> None:
-        self._schema, self._judge, self._known, self._rule = schema, judge, known, rule
+    def __init__(
+        self, schema: dict[str, Any], judge: Judge, known: frozenset[str], passes: Members = pieces, rule: Rule = ()
+    ) -> None:
+        self._schema, self._judge, self._known, self._passes, self._rule = schema, judge, known, passes, rule
 
     def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
         """At most so many of a record that is known to be wrong; of each field one by each part of the schema that says
@@ -212,24 +216,26 @@ class FaultFinder:
                 yield from islice(self._found(said[name], value[name], (*place, name), (*rule, name)), 1)
         elif word == "patternProperties":
             for pattern, part in said.items():
-                for name in self._faulty({word: {pattern: part}}, value, (*rule, pattern, "all")):
+                for name in self._faulty({word: {pattern: part}}, value, place, (*rule, pattern, "all")):
                     yield from islice(self._found(part, value[name], (*place, name), (*rule, pattern)), 1)
         elif word == "propertyNames":
-            for name in self._faulty({word: said}, value, (*rule, "all")):
+            for name in self._faulty({word: said}, value, place, (*rule, "all")):
                 yield FoundFault(place or (name,), word if place else MISNAMED, said, rule)
         else:
             others = {"properties": dict.fromkeys(node.get("properties", ()), True), word: said,
                       "patternProperties": dict.fromkeys(node.get("patternProperties", ()), True)}  # fmt: skip
-            for name in self._faulty(others, value, (*rule, "all")):
+            for name in self._faulty(others, value, place, (*rule, "all")):
                 if said is False:
                     yield FoundFault(place or (name,), word if place else UNEXPECTED, said, rule)
                 else:
                     yield from islice(self._found(said, value[name], (*place, name), rule), 1)
 
-    def _faulty(self, part: dict[str, Any], value: dict[str, Any], rule: Rule) -> Iterator[str]:
+    def _faulty(
+        self, part: dict[str, Any], value: dict[str, Any], place: tuple[str | int, ...], rule: Rule
+    ) -> Iterator[str]:
         """The members that a part of a schema which judges each by itself does not take, in their order. Halves without
         any are passed over whole: to ask about each of 300,000 takes seconds."""
-        for piece in pieces(value):
+        for piece in pieces(value) if place else self._passes(value):
             waiting = [piece]
             while waiting:
                 members = waiting.pop()
@@ -283,6 +289,24 @@ class FaultFinder:
             else:
                 parts.append(f".{part}" if part in self._known else ".…")
         return "".join(parts)
+
+
+def too_much_of(name: str, cost: Cost) -> RecordFault:
+    """The fault of a field that would take too long to judge."""
+    return RecordFault(name, partial(_too_much, name, cost), (TOO_MUCH, name), True)
+
+
+def is_too_much(faults: list[RecordFault]) -> bool:
+    """Whether a record was not judged, as that would take too long."""
+    return bool(faults) and faults[0].key[0] == TOO_MUCH
+
+
+def _too_much(name: str, cost: Cost) -> str:
+    text = "" if cost.characters is None else f", and texts of {cost.characters:,} characters"
+    return (
+        f"{name}: is too much to be judged by the table's schema, which takes {MOST_STEPS:,} steps at most: "
+        f"lists of {cost.items:,} items{text}"
+    )
 
 
 def _missing(said: Any, value: dict[str, Any]) -> Iterator[str]:

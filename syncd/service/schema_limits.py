@@ -154,7 +154,7 @@ def _replaced(path: Path, places: dict[Path, Any]) -> Any:
     if not isinstance(node, dict):
         return node
     made = {word: said for word, said in node.items() if word not in ("$ref", "$defs")}
-    for word, *_ in _inside(node):
+    for word in dict.fromkeys(word for word, *_ in _inside(node)):  # once, however many parts it has
         said = made.get(word)
         if isinstance(said, list) and word in IN_LISTS:
             made[word] = [_replaced((*path, word, str(n)), places) for n in range(len(said))]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from typing import Any
 
 import msgspec
 
 from syncd.core.pieces import in_turns
-from syncd.service.schema_faults import MOST_FAULTS, PIECE, FaultFinder, RecordFault, Rule, pieces
+from syncd.service.schema_cost import MOST_STEPS, SchemaCost
+from syncd.service.schema_faults import MOST_FAULTS, PIECE, FaultFinder, RecordFault, Rule, pieces, too_much_of
 from syncd.service.schema_limits import (
     KEYWORDS,
     LARGEST,
@@ -38,8 +39,8 @@ class ValidatorMissing(Exception):
 
 
 class TableSchema:
-    """Judges records of a table. `unknown`: words in it that check nothing, by place. Raises SchemaRefused,
-    ValidatorMissing."""
+    """Judges records of a table. `unknown`: words in it that check nothing, by place; `cost`: what judging takes. What
+    would take more steps than one pass may is not judged, and is a fault. Raises SchemaRefused, ValidatorMissing."""
 
     def __init__(self, schema: object) -> None:
         self.unknown = check_schema(schema)
@@ -50,29 +51,62 @@ class TableSchema:
         self._by_field = all(word in OF_FIELDS or word not in KEYWORDS for word in whole)
         fields = {word: whole[word] for word in EACH_FIELD if word in whole}
         self._fields = _validator(fields)
+        self.cost = SchemaCost(whole)
         self._parts: dict[Rule, Any] = {}
         known = property_names(schema)
-        self._finder = FaultFinder(whole, self._judge, known)
-        self._field_finder = FaultFinder(fields, self._judge, known, ("fields",))
+        self._finder = FaultFinder(whole, self._judge, known, self._passes)
+        self._field_finder = FaultFinder(fields, self._judge, known, self._passes, ("fields",))
 
     def takes_alone(self, fields: dict[str, Any], there: Set[str]) -> bool:
         """Whether these fields are right whatever else the record has, if it has those that are `there`."""
-        if not (self._by_field and self._fields.is_valid(fields)):
+        if not (self._by_field and self._takes_fields(fields)):
             return False
         return self.required <= fields.keys() or self.required <= fields.keys() | there
 
     def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
         """What is wrong with a whole record, `most` faults at most."""
-        return [] if self._takes(record) else self._finder.faults(record, most)
-
-    def _takes(self, record: dict[str, Any]) -> bool:
-        if not self._by_field or len(record) <= PIECE:
-            return bool(self._whole.is_valid(record))
-        return self.required <= record.keys() and all(map(self._fields.is_valid, in_turns(pieces(record), 1)))
+        if self._takes(record):
+            return []
+        return self._too_much(record, self._by_field)[:most] or self._finder.faults(record, most)
 
     def faults_of_fields(self, fields: dict[str, Any]) -> list[RecordFault]:
         """What is wrong with fields, each by itself, at most MOST_FAULTS."""
-        return [] if self._fields.is_valid(fields) else self._field_finder.faults(fields)
+        if self._takes_fields(fields):
+            return []
+        return self._too_much(fields, True)[:MOST_FAULTS] or self._field_finder.faults(fields)
+
+    def _takes(self, record: dict[str, Any]) -> bool:
+        if self._by_field:
+            return self.required <= record.keys() and self._takes_fields(record)
+        return self.cost.steps(record) <= MOST_STEPS and bool(self._whole.is_valid(record))
+
+    def _takes_fields(self, fields: dict[str, Any]) -> bool:
+        if self._is_one_pass(fields):
+            return bool(self._fields.is_valid(fields))
+        return not self._too_much(fields, True) and all(map(self._fields.is_valid, in_turns(self._passes(fields), 1)))
+
+    def _is_one_pass(self, fields: dict[str, Any]) -> bool:
+        return len(fields) <= PIECE and self.cost.steps(fields) <= MOST_STEPS
+
+    def _passes(self, fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Fields that are judged each by itself, so many at a time as one pass takes."""
+        for piece in pieces(fields):
+            taken, left = dict[str, Any](), MOST_STEPS - self.cost.record
+            for name, value in () if (whole := self._is_one_pass(piece)) else piece.items():
+                left -= (steps := self.cost.of_field(name, value))
+                if left < 0 and taken:
+                    yield taken
+                    taken, left = {}, MOST_STEPS - self.cost.record - steps
+                taken[name] = value
+            yield piece if whole else taken
+
+    def _too_much(self, fields: dict[str, Any], by_field: bool) -> list[RecordFault]:
+        """What would take more steps than one pass may: each field that does, or else the largest of all."""
+        if self.cost.steps(fields) <= MOST_STEPS:
+            return []
+        steps = {name: self.cost.of_field(name, value) for name, value in fields.items()}
+        most = MOST_STEPS - self.cost.record if by_field else max(steps.values(), default=0) - 1
+        return [too_much_of(name, self.cost.of(name)) for name, taken in steps.items() if taken > most]
 
     def _judge(self, part: Any, value: Any, rule: Rule) -> bool:
         """Whether a value is valid by a part of the schema, which is made ready when it is first needed."""

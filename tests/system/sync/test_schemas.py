@@ -165,6 +165,28 @@ async def test_many_faults_keep_nobody_waiting_and_are_judged_beside_the_others(
     assert schema_faults.told(schema.faults({f"x{n}": -1 for n in range(60)})).count("is wrong") == said == 3
 
 
+async def test_a_value_that_takes_too_long_to_judge_is_refused_and_the_rest_goes_through(
+    judged: Make, served: Server
+) -> None:
+    """The judging of it would hold a worker for seconds; `apply` says so of the schema."""
+    app, parts = unique("wide"), [{"minimum": 10**6 + n} for n in range(1900)]
+    codes: Json = {"items": {"anyOf": [*parts, {"type": "integer"}]}}
+    done = await applied(served, app, t={"properties": {"title": {"type": "string"}, "codes": codes}})
+    assert "of codes, lists of more than some " in done.stderr
+    ann = judged(app=app)
+    results = ann.push(
+        edit("a", codes=list(range(2_000))),
+        edit("b", codes=[1, 2]),
+        edit("c", title="x" * 9_000),
+        edit("d", codes=[0.5]),
+    )["results"]
+    code, field, why = told(results[0])
+    assert (code, field) == ("rule_refused", "codes")
+    assert "2,000,000 steps at most: lists of" in why
+    assert told(results[3])[1:] == ("codes", "codes[0]: is of none of the forms that are allowed")
+    assert set(values(ann.drain()[0])) == {"b", "c"}
+
+
 def test_an_edit_needs_only_what_it_writes_where_the_record_has_the_rest(judged: Make) -> None:
     ann = judged()
     ann.write(page("p1", title="Beds"))
