@@ -112,7 +112,7 @@ BEGIN
                  coalesce(p.base, -1) AS base, coalesce(p.acks, 0) AS acks, h.head, p.moved_at
           FROM syncd.sync_feeds h
           LEFT JOIN syncd.sync_consumer_feeds p ON p.consumer_id = v.consumer_id AND p.space_no = h.space_no AND p.app_no = h.app_no
-          WHERE h.head > coalesce(p.seq, 0) AND (v_apps IS NULL OR h.app_no = ANY (v_apps))) n
+          WHERE h.head > coalesce(p.seq, 0) AND (v_apps IS NULL OR h.app_no = ANY (v_apps)) OFFSET 0) n  -- of few the slot is asked, not of all
     WHERE v_leases[n.slot + 1] IS NOT NULL
     ORDER BY n.moved_at NULLS FIRST LIMIT p_most;
 END $$;
@@ -167,37 +167,26 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- What a feed has after p_seq, as far as p_upto, of the log or of the state. fits: whether that is 256 KiB at most; what is packed is unpacked to be measured,
--- where it is stored in less. numbers, words: of some names in that part of the log, and how they are quoted.
-CREATE OR REPLACE FUNCTION syncd.sync_consume_outline(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint,
-                                           OUT fits boolean, OUT numbers integer[], OUT words text[])
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    v_size   bigint;
-    v_packed boolean;
-BEGIN
-    IF p_upto IS NULL THEN
-        fits := false;
-        RETURN;
-    ELSIF p_base = -1 THEN
-        SELECT sum(pg_column_size(c.fields)), bool_or(pg_column_compression(c.fields) IS NOT NULL),
-               (array_agg(DISTINCT c.table_no))[:8] || (array_agg(DISTINCT c.client_no))[:8] || (array_agg(DISTINCT c.user_no))[:8]
-        INTO v_size, v_packed, numbers
-        FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
-        IF v_packed AND v_size <= 262144 THEN
-            SELECT sum(syncd.sync_change_size(c.fields)) INTO v_size
-            FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
-        END IF;
-        SELECT array_agg(n.name_no), array_agg(n.quoted) INTO numbers, words FROM syncd.sync_names n WHERE n.name_no = ANY (numbers);
-    ELSE
-        SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
-        FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
-        IF v_packed AND v_size <= 262144 THEN
-            SELECT sum(syncd.sync_record_size(r.registers)) INTO v_size
-            FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
-        END IF;
-    END IF;
-    fits := coalesce(v_size, 0) <= 262144;
-END $$;
+-- where it is stored in less. numbers, words: of some names in that part of the log, and how they are quoted. A statement takes this in as a part of itself:
+-- a statement of its own for each feed would cost more than all changes of the feed.
+CREATE OR REPLACE FUNCTION syncd.sync_consume_extent(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint)
+RETURNS TABLE (fits boolean, numbers integer[], words text[])
+LANGUAGE sql STABLE AS $$
+    SELECT p_upto IS NOT NULL AND coalesce(CASE
+               WHEN p_base <> -1 THEN (
+                   SELECT CASE WHEN bool_or(pg_column_compression(r.registers) IS NOT NULL) AND sum(pg_column_size(r.registers)) <= 262144
+                               THEN sum(syncd.sync_record_size(r.registers)) ELSE sum(pg_column_size(r.registers)) END
+                   FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto)
+               WHEN l.packed AND l.size <= 262144 THEN (
+                   SELECT sum(syncd.sync_change_size(c.fields))
+                   FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto)
+               ELSE l.size END, 0) <= 262144, n.numbers, n.words
+    FROM (SELECT sum(pg_column_size(c.fields)) AS size, bool_or(pg_column_compression(c.fields) IS NOT NULL) AS packed,
+                 ARRAY[min(c.table_no), max(c.table_no), min(c.client_no), max(c.client_no), min(c.user_no), max(c.user_no)] AS some
+          FROM syncd.sync_changes c
+          WHERE p_base = -1 AND c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto) l
+    CROSS JOIN LATERAL (SELECT array_agg(n.name_no) AS numbers, array_agg(n.quoted) AS words FROM syncd.sync_names n WHERE n.name_no = ANY (l.some)) n
+$$;
 
 -- The text of each of these feeds as far as `upto`, separated by U+001E: of the log, each change as it travels, with its app, who wrote it and
 -- when; of the state, each record whole. Without p_upto, what has more than 256 KiB is not fetched: `upto` is null. What is stored in less is unpacked to be measured. Deletions in that matter only where the record may have been handed out before: after `base`.
@@ -227,7 +216,7 @@ LANGUAGE sql STABLE AS $$
     FROM (SELECT f.k, f.space_no, f.app_no, f.seq, f.base, f.head, f.reset, f.space, f.app,
                  coalesce(p_upto, CASE WHEN w.fits THEN f.upto END) AS upto, w.numbers, w.words
           FROM syncd.sync_consume_feeds(p_spaces, p_apps, p_seqs, p_bases, p_rows) f
-          CROSS JOIN LATERAL syncd.sync_consume_outline(f.space_no, f.app_no, f.seq, coalesce(p_upto, f.upto), f.base) w OFFSET 0) o
+          CROSS JOIN LATERAL syncd.sync_consume_extent(f.space_no, f.app_no, f.seq, coalesce(p_upto, f.upto), f.base) w OFFSET 0) o
 $$;
 
 -- What a reading brings, by one snapshot: feeds in their order until there are p_rows changes or p_bytes bytes. Where the first has more,
@@ -286,15 +275,16 @@ CREATE OR REPLACE FUNCTION syncd.sync_consume_ack(p_name text, p_holder uuid, p_
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_id     integer := (syncd.sync_consumer_named(p_name)).consumer_id;
+    v_leases bigint[];
     v_count  bigint;
 BEGIN
     PERFORM FROM syncd.sync_consumer_slots s
     WHERE s.consumer_id = v_id AND s.holder = p_holder AND s.slot = ANY (ARRAY(
         SELECT DISTINCT syncd.sync_consumer_slot(u.space_no, u.app_no) FROM unnest(p_spaces, p_apps) AS u (space_no, app_no)))
     ORDER BY s.slot FOR SHARE;
+    v_leases := syncd.sync_consume_leases(v_id, p_holder);  -- those that are held by now: others were waited for
     IF EXISTS (SELECT FROM unnest(p_spaces, p_apps, p_leases) AS u (space_no, app_no, lease)
-               WHERE NOT EXISTS (SELECT FROM syncd.sync_consumer_slots s
-                   WHERE s.consumer_id = v_id AND s.slot = syncd.sync_consumer_slot(u.space_no, u.app_no) AND s.holder = p_holder AND s.lease = u.lease)) THEN
+               WHERE u.lease IS DISTINCT FROM v_leases[syncd.sync_consumer_slot(u.space_no, u.app_no) + 1]) THEN
         RAISE EXCEPTION 'lease lost' USING ERRCODE = 'SY021';
     END IF;
     INSERT INTO syncd.sync_consumer_feeds AS p (consumer_id, space_no, app_no, seq, base, acks, moved_at)

@@ -1,12 +1,12 @@
 -- What is wrong with what an application's backend writes, as the edge says it of what a device pushes.
 -- Called by the functions of write_single and write, as the owner.
 
--- What is wrong with an id, as syncd/core/ids.py says it; null: nothing.
+-- What is wrong with an id, as syncd/core/ids.py says it; null: nothing. Without concat, which is not immutable, a statement takes it in as a part of itself.
 CREATE OR REPLACE FUNCTION syncd.sync_fault_in_id(p_id text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN p_id IS NULL THEN 'must be a text'
             WHEN p_id = '' THEN 'must not be empty'
-            WHEN p_id IN ('.', '..') THEN concat('must not be ', p_id, ', which addresses lose on their way')
+            WHEN p_id IN ('.', '..') THEN 'must not be ' || p_id || ', which addresses lose on their way'
             WHEN length(p_id) > 255 THEN 'must not be longer than 255 characters'
             WHEN p_id ~ U&'[\0001-\001F\007F-\009F]' THEN 'must not contain control characters' END;
 
@@ -30,6 +30,9 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF jsonb_typeof(p_value) IN ('string', 'boolean', 'null') THEN
         RETURN NULL;
+    ELSIF jsonb_typeof(p_value) = 'number' THEN  -- without a statement
+        RETURN CASE WHEN abs(p_value::numeric) >= 1.797693134862315808e308 OR p_value::numeric <> 0 AND abs(p_value::numeric) <= 2.4703282292062327e-324
+                    THEN 'a number beyond the range of a double cannot be stored' END;
     ELSIF pg_column_size(p_value) > 64 AND jsonb_path_exists(p_value, 'strict $.**{64 to last} ? (@.type() == "array" || @.type() == "object")') THEN
         RETURN 'nested deeper than 64';
     ELSIF EXISTS (SELECT FROM jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number")') AS n (n)

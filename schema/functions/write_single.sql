@@ -7,9 +7,9 @@ LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((syncd.sync_micros(clock_timestamp()) / 1000)) FROM 3) FROM 1 FOR 6),
                               52, 1), 53, 1), 'hex')::uuid;
 
--- What stands for a name in a hint between servers (syncd/bus/hints.py).
+-- What stands for a name in a hint between servers (syncd/bus/hints.py). Stable, as convert_to is: else no statement takes it in as a part of itself.
 CREATE OR REPLACE FUNCTION syncd.sync_hint_key(p_name text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN rtrim(translate(encode(substr(sha256(convert_to(p_name, 'UTF8')), 1, 8), 'base64'), '+/', '-_'), '=');
 
 -- The registers of a change, as the log and as the state have them, of its fields and, for an insert and a deletion, of `deletedAt`.

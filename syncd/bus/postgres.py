@@ -12,7 +12,7 @@ from typing import Any
 from syncd.bus.hints import BusError
 from syncd.bus.link import CONNECT_WITHIN, HeartbeatBus
 from syncd.core.database_url import for_writing
-from syncd.postgres.sessions import AT_START, connect
+from syncd.postgres.sessions import AT_START, connect, through_pooler
 
 CHANNEL = "syncd_hints"
 # On a server that has become read-only nobody who writes is heard: heartbeats end there, and a new link is made.
@@ -66,6 +66,5 @@ async def _connect(dsn: str, receive: Callable[[str], None]) -> _PostgresLink:
 
 async def _refuse_pooler(connection: Any) -> None:
     """Raises BusError. Heartbeats do not tell: as long as a pooler happens to give the same server, they are heard."""
-    async with connection.transaction():
-        if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
-            raise BusError(POOLED)
+    if await through_pooler(connection):
+        raise BusError(POOLED)

@@ -13,9 +13,6 @@ from syncd.backend.writing import OnRefused, Written, write
 from syncd.store.consumers import ConsumedPlace, ReadPart, WaitingFeed
 
 SEPARATOR = b"\x1e"
-# Between two tokens a stored value may have line breaks, and nowhere else.
-_ONE_LINE = bytes.maketrans(b"\x1e\n\r", b"\n  ")
-_LISTED = bytes.maketrans(b"\x1e", b",")
 
 
 class ConsumedRegister(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -26,7 +23,7 @@ class ConsumedRegister(msgspec.Struct, frozen=True, rename="camel", gc=False):
     client_id: str | None = None
 
 
-class ConsumedChange(msgspec.Struct, frozen=True, rename="camel"):
+class ConsumedChange(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A change that took effect, or (`state`) a record as it is, whole. `created_at`: when the server took it;
     `user_id`: who wrote it; both None for a record whose last change is gone. `deleted_at`: of a `delete`."""
 
@@ -55,6 +52,11 @@ class ConsumedChange(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _decode = msgspec.json.Decoder(list[ConsumedChange]).decode
+
+
+def _one_line(body: bytes) -> bytes:
+    """A line for each change. Between two tokens a stored value may have line breaks, and nowhere else."""
+    return body.replace(b"\n", b" ").replace(b"\r", b" ").replace(SEPARATOR, b"\n")
 
 
 class ResetFeed(NamedTuple):
@@ -106,7 +108,8 @@ class ConsumerBatch:
     @cached_property
     def changes(self) -> list[ConsumedChange]:
         """The changes, read once they are asked for."""
-        return _decode(b"[" + b",".join(body.translate(_LISTED) for body in self._bodies) + b"]")
+        # Feed by feed: what is small is copied and read in half the time of what is megabytes.
+        return [change for body in self._bodies for change in _decode(b"[%b]" % body.replace(SEPARATOR, b","))]
 
     def ndjson(self) -> bytes:
         """Lines of JSON: feeds that start again, as `{"reset": true, "spaceId", "appId", "whole"}`, and the changes, in
@@ -114,7 +117,7 @@ class ConsumerBatch:
         told = [
             {"reset": True, "spaceId": feed.space_id, "appId": feed.app_id, "whole": feed.whole} for feed in self.reset
         ]
-        lines = [body.translate(_ONE_LINE) for body in self._bodies]
+        lines = [_one_line(body) for body in self._bodies]
         return b"".join(line + b"\n" for line in [*map(msgspec.json.encode, told), *lines])
 
     def write(
@@ -129,10 +132,16 @@ class ConsumerBatch:
             {"user": user, "app": app, "changes": changes, "client": own, "actor": actor, "on_refused": on_refused}
         )
 
+    @property
+    def writes(self) -> bool:
+        """Whether something is to be written with the acknowledgement."""
+        return bool(self._writes)
+
     def again(self) -> None:
         """It is handed out once more, and what was to be written for it is not."""
         self.attempt += 1
         self._writes.clear()
+        self.written = []
 
     async def perform(self, connection: Any) -> None:
         """Writes, over the connection whose transaction acknowledges the batch."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from syncd.core.database_url import for_writing
-from syncd.postgres.sessions import AT_START, connect
+from syncd.postgres.sessions import AT_START, connect, through_pooler
 from syncd.store.consumers import ConsumerSession
 from syncd.store.pool import GONE
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 log = structlog.get_logger("syncd.consumers")
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
+# More than a consumer has.
+STATEMENTS = 100
 
 
 def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) -> float:
@@ -40,6 +42,7 @@ class ConsumerLine:
             "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms",
         }
         self._connection: Any = None
+        self._kept: int | None = None
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -47,13 +50,33 @@ class ConsumerLine:
         """The connection, for as long as the block takes. One that fails in it is not used again."""
         async with self._turn:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await connect(self._dsn, settings=self._settings, timeout=10, statement_cache_size=0)
+                self._connection = await self._connected()
             try:
                 yield ConsumerSession(self._connection, self._name, self._holder)
             except (*GONE, asyncio.CancelledError):
                 self._connection.terminate()
                 self._connection = None
                 raise
+
+    async def _connected(self) -> Any:
+        """A connection that keeps its statements prepared, so that a call is one message and its answer; not where a
+        pooler would mix up their names."""
+        if self._kept is None:
+            first = await self._connect(0)
+            try:
+                pooled = await through_pooler(first)
+            except BaseException:
+                first.terminate()
+                raise
+            if pooled:
+                self._kept = 0
+                return first
+            self._kept = STATEMENTS
+            first.terminate()
+        return await self._connect(self._kept)
+
+    async def _connect(self, kept: int) -> Any:
+        return await connect(self._dsn, settings=self._settings, timeout=10, statement_cache_size=kept)
 
     async def steadily(self, work: Callable[[ConsumerSession], Awaitable[T]]) -> T:
         """What `work` returns. While the database is away it is tried again."""

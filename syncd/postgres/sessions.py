@@ -72,6 +72,13 @@ async def connect(dsn: str, *, settings: Mapping[str, str] = AT_START, **how: An
         return await _read_only_by_role(dsn, settings, **how)
 
 
+async def through_pooler(connection: Any) -> bool:
+    """Whether a pooler stands between, which hands out a process id of its own making, not that of the server process
+    behind it. It is asked in a transaction, which only one process is given."""
+    async with connection.transaction():
+        return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+
+
 def refusals() -> tuple[type[Exception], ...]:
     """What asyncpg raises when there is no way in, or none any more: no server, no such role, a bad URL, a dead one."""
     lost = asyncpg.InternalClientError  # the connection ended in the middle of an answer

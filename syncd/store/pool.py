@@ -23,7 +23,7 @@ from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 from syncd.core.failures import log_failure
 from syncd.postgres import contexts
 from syncd.postgres.contexts import ActingUser, ContextSession, bound
-from syncd.postgres.sessions import AT_START, PINNED, connect
+from syncd.postgres.sessions import AT_START, PINNED, connect, through_pooler
 from syncd.postgres.statements import statement
 from syncd.store.turns import Turns
 
@@ -147,11 +147,9 @@ class Pool:
             connection.session = ContextSession(self._context_key)
 
     async def _behind_pooler(self) -> bool:
-        """A pooler hands out a process id of its own making, not that of the server process behind it."""
         connection = await self._connect(self._dsn, timeout=self._timeout, statement_cache_size=0)
         try:
-            async with connection.transaction():
-                return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+            return await through_pooler(connection)
         finally:
             await connection.close()
 

@@ -83,3 +83,22 @@ async def test_a_reading_looks_at_what_it_hands_out(filled: str, begins: str) ->
     table, index = {"beginning": ("sync_changes", "pkey"), "state": ("sync_records", "touched")}[begins]
     used = {node["Index Name"] for node in read if node["Relation Name"] == table and node["Actual Loops"]}
     assert used == {f"{table}_{index}"}
+
+
+async def test_a_reading_takes_as_many_statements_for_many_feeds_as_for_one(filled: str) -> None:
+    connection, said = await asyncpg.connect(filled), list[str]()
+    name = f"many-{os.urandom(4).hex()}"
+    await ConsumerOperator(connection).add(name, "syncd_consumer", None, None, "beginning")
+    session = ConsumerSession(connection, name, uuid4())
+    await session.lease(60, True)
+    news = await session.look(50)
+    connection.add_log_listener(lambda _, message: said.append(message.message))
+    await connection.execute(EXPLAIN)
+    counts = []
+    for feeds in (news[:1], news[:1], news):  # at first there is more to say
+        said.clear()
+        assert len(await session.read(feeds, 50 * CHANGES, 1 << 20)) == len(feeds)
+        await connection.fetchval("SELECT 1")  # what is said before is heard by now
+        counts.append(len(said))
+    await connection.close()
+    assert counts[1] == counts[2] > 1

@@ -94,6 +94,7 @@ STEPS = [
     "0063_post_writable_by",
     "0066_post_roles",
     "0067_post_consume_outline",
+    "0068_post_consume_extent",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

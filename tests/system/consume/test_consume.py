@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import aclosing
@@ -13,14 +14,18 @@ import pytest
 
 from syncd.consumers import BatchLost, ConsumedChange, UnknownConsumer, consume
 from syncd.consumers import consumer as consumer_module
+from syncd.consumers.consumer import Consumer, ConsumerOptions
 from syncd.store.consumers import ConsumerOperator
 from tests.support.compacting import compact
-from tests.support.consuming import all_of, batches_of, first_of
+from tests.support.consuming import all_of, batches_of, eventually, first_of
 from tests.support.direct import pushed, run
 from tests.support.harness import Server
 from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
+WAITING = """
+SELECT FROM pg_stat_activity WHERE application_name LIKE 'syncd consume %' AND query LIKE '%sync_consume_read%'
+    AND wait_event_type = 'Lock'"""
 
 
 def of(changes: list[ConsumedChange], *spaces: str) -> list[tuple[str, int]]:
@@ -63,6 +68,21 @@ async def test_a_batch_is_of_whole_pushes(server: Server, device: Make) -> None:
         ada.write(*({**edit(f"r{push}-{n}", n + 1, x=push), "spaceId": one} for n in range(7)))
     found = await batches_of(unique("c"), server.owner_dsn, app=ada.app, start="beginning", batch=3)
     assert [[change.values["x"] for change in batch.changes] for batch in found] == [[push] * 7 for push in range(5)]
+
+
+@pytest.mark.parametrize("start", ["beginning", "state"])
+async def test_each_change_has_its_own_names_however_many_a_feed_has(server: Server, device: Make, start: str) -> None:
+    ada, one, _ = two_spaces(device)
+    written = set[tuple[str, str, str]]()
+    for n in range(5):
+        other = device(unique("bob"), app=ada.app, client=unique("laptop"))
+        ada.member(one, other.user)
+        for table in (f"a{n}", f"b{n}"):
+            other.write({**edit(f"r{n}", n + 1, x=n), "table": table, "spaceId": one})
+            written.add((other.user, other.client, table))
+    found = await all_of(unique("c"), server.owner_dsn, app=ada.app, start=start)
+    assert len(found) == len(written) == 10
+    assert {(change.user_id, change.client_id, change.table) for change in found} == written
 
 
 @pytest.mark.parametrize("start", ["now", "state", "beginning"])
@@ -110,6 +130,37 @@ async def test_the_state_is_read_in_parts_while_it_changes(server: Server, devic
             first = False
             await batch.ack()
     assert records == {f"r{n}": -n if n in (3, 4, 39) else n for n in range(40) if n != 5}
+
+
+async def test_the_next_batch_is_asked_for_before_this_one_is_worked_on(server: Server, device: Make) -> None:
+    ada, one, _ = two_spaces(device)
+    for n in range(6):
+        ada.write({**edit(f"r{n}", n + 1, x=n), "spaceId": one})
+
+    async def waiting() -> list[object]:
+        return await run(server.owner_dsn, WAITING)
+
+    locker = await asyncpg.connect(server.owner_dsn)
+    options = ConsumerOptions([ada.app], None, "beginning", 1, 15.0)
+    consumer = Consumer(unique("c"), server.owner_dsn, options)
+    await consumer.open()
+    first = await consumer.next()
+    assert first is not None
+    assert consumer._coming is not None
+    await first.ack()
+    await asyncio.wait([consumer._coming])
+    async with locker.transaction():
+        await locker.execute("LOCK TABLE syncd.sync_changes")
+        batch = await consumer.next()
+        # As work does that waits for nothing: this loop stands still meanwhile.
+        reading = threading.Thread(target=asyncio.run, args=(eventually(waiting, bool, 20),), daemon=True)
+        reading.start()
+        reading.join()
+        assert await waiting()
+    assert batch is not None
+    assert [change.seq for change in batch.changes] == [2]
+    await consumer.close()
+    await locker.close()
 
 
 async def test_what_is_not_acknowledged_comes_again(server: Server, device: Make) -> None:
