@@ -144,11 +144,12 @@ export interface CompiledQuery<F extends object, A = readonly Row<F>[]> extends 
     held: ReadonlyMap<string, Row<F>>,
     changed: ReadonlyMap<string, Key> | null,
   ) => Promise<Map<string, Row<F>>>;
+  readonly source?: Source;
 }
 
-/** Declared indexes, which give a query of a replica a `find` where one of them serves it. */
+/** Declared indexes, which give a query of a source a `find`, and a source that is ready for it, where one of them serves it. */
 export interface Indexes<S extends object> {
-  <F extends object>(replica: Pick<Source, "on">, asked: CompiledQuery<F>): CompiledQuery<F>;
+  <F extends object>(source: Source, asked: CompiledQuery<F>): CompiledQuery<F>;
   /** As the application said it. */
   readonly declared: object;
   readonly tables?: (tables: S) => void;
@@ -272,7 +273,7 @@ export class Query<F extends object, A = readonly Row<F>[]> extends Observed<A> 
   #changed: Map<string, Key> | null = null;
 
   constructor(source: Source, asked: CompiledQuery<F, A>) {
-    super(source);
+    super(asked.source ?? source);
     this.asked = asked;
   }
 

@@ -51,6 +51,10 @@ export class Replica<S extends object = AnyTables> {
   readonly #hub = new Hub();
   readonly #closing = new AbortController();
   readonly #device: OwnDevice;
+  readonly #source: Source = {
+    read: (work) => this.#device.store.read(work),
+    on: (listener) => this.on(listener),
+  };
   #live: Live | null = null;
   #tabs!: Tabs;
   // Private to TypeScript only: the modules beside the core (history, search, undo) reach these as replica["exchange"].
@@ -86,13 +90,11 @@ export class Replica<S extends object = AnyTables> {
     options: ReplicaOptions<S>,
   ): Promise<Replica<S>> {
     const replica = new Replica<S>(name, options);
-    try {
-      await replica.#open(options);
-      return replica;
-    } catch (error) {
+    await replica.#open(options).catch(async (error) => {
       await replica.close(); // as far as it was opened
       throw error;
-    }
+    });
+    return replica;
   }
 
   async #open(options: ReplicaOptions<S>): Promise<void> {
@@ -114,14 +116,15 @@ export class Replica<S extends object = AnyTables> {
     });
     if (schemaVersion === undefined) return;
     const batch = new Batch<S>({ ...this.extra, origin: "migration" }, this.#device.user);
-    await migrate(
+    const written = await migrate(
       this.#device.store,
       schemaVersion,
       callbackTimeout,
       (from) => onMigrate?.(from, batch, this),
       (tx) => enqueue(tx, batch.writes, this.#device.wall(), this.#device.limits, true),
     );
-    this.#hub.publish(changesOf([], "device", true)); // it may have asked, and so made what is kept in memory
+    // It may have asked, and so made what is kept in memory.
+    if (written?.[0]) this.#committed(written.map(({ key }) => key));
   }
 
   /** This device's id on the server. */
@@ -144,7 +147,7 @@ export class Replica<S extends object = AnyTables> {
 
   /** Asks the browser not to evict this origin's stores. Whether it will not. */
   async persist(): Promise<boolean> {
-    return this.durable && ((await globalThis.navigator?.storage?.persist?.()) ?? false);
+    return this.durable && !!(await globalThis.navigator?.storage?.persist?.());
   }
 
   // -- writing ---------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ export class Replica<S extends object = AnyTables> {
     options: QueryOptions<FieldsOf<S, T>> = {},
   ): Query<FieldsOf<S, T>> {
     const asked = compile(table, where, options, this.#device.user);
-    return new Query(this.#source, this.options.indexes?.(this, asked) ?? asked);
+    return new Query(this.#source, this.options.indexes?.(this.#source, asked) ?? asked);
   }
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
@@ -256,10 +259,6 @@ export class Replica<S extends object = AnyTables> {
   /** Everything that happens from now on. Returns how to stop it. */
   on(listener: Listener): () => void {
     return this.#hub.on(listener);
-  }
-
-  get #source(): Source {
-    return { read: (work) => this.#device.store.read(work), on: (listener) => this.on(listener) };
   }
 
   #key(table: string, id: string, { space }: Place): Key {

@@ -1,10 +1,11 @@
-/** The indexes of one table in memory. Pure. */
+/** The indexes of one table in one space, in memory. Pure. */
 
 import { type Key, keyText } from "../data/change.js";
 import type { IndexRange } from "../data/indexed.js";
 import { compareText, compareValues } from "../data/order.js";
 import { type Json, kindOf } from "../data/values.js";
 import { keyOf, type RecordRow } from "../store/store.js";
+import { SortedBlocks } from "./sorted.js";
 
 /** A record that is not deleted, with the values of the indexed fields. */
 export interface Entry {
@@ -13,10 +14,11 @@ export interface Entry {
   readonly values: readonly Json[];
 }
 
-/** One index: its fields by their places among all, and the entries of each space in order. No list of them ever changes. */
+/** One index: its fields by their places among all, and its entries in order. */
 interface SortedEntries {
   readonly places: readonly number[];
-  readonly spaces: Map<string, readonly Entry[]>;
+  readonly compare: (one: Entry, other: Entry) => number;
+  entries: SortedBlocks<Entry>;
 }
 
 const LIST: Json = [];
@@ -27,26 +29,16 @@ export class TableEntries {
   readonly #indexes = new Map<string, SortedEntries>();
   readonly #entries = new Map<string, Entry>();
 
-  constructor(indexes: readonly (readonly string[])[], rows: readonly RecordRow[]) {
+  constructor(indexes: readonly (readonly string[])[]) {
     this.#fields = [...new Set(indexes.flat())];
-    const spaces = new Map<string, Entry[]>();
-    for (const row of rows) {
-      const entry = this.#entryOf(row);
-      if (!entry) continue;
-      this.#entries.set(entry.text, entry);
-      const some = spaces.get(row.space);
-      if (some) some.push(entry);
-      else spaces.set(row.space, [entry]);
-    }
     for (const fields of indexes) {
       const places = fields.map((field) => this.#fields.indexOf(field));
-      const compare = orderBy(places);
-      const sorted = Array.from(spaces, ([space, some]) => [space, [...some].sort(compare)] as const);
-      this.#indexes.set(JSON.stringify(fields), { places, spaces: new Map(sorted) });
+      const empty = { places, compare: orderBy(places), entries: new SortedBlocks<Entry>() };
+      this.#indexes.set(JSON.stringify(fields), empty);
     }
   }
 
-  /** How many there are, of all spaces. */
+  /** How many there are. */
   get size(): number {
     return this.#entries.size;
   }
@@ -65,7 +57,7 @@ export class TableEntries {
   }
 
   /** Records as they stand in the store now; undefined: there is none. */
-  set(rows: ReadonlyMap<string, RecordRow | undefined>): void {
+  set(rows: Iterable<readonly [text: string, row: RecordRow | undefined]>): void {
     const gone: Entry[] = [];
     const come: Entry[] = [];
     for (const [text, row] of rows) {
@@ -77,27 +69,34 @@ export class TableEntries {
       if (entry) this.#entries.set(text, entry);
       else this.#entries.delete(text);
     }
-    for (const space of new Set([...gone, ...come].map(({ key }) => key[0])))
-      for (const index of this.#indexes.values()) renew(index, space, gone, come);
+    if (!gone[0] && !come[0]) return;
+    for (const index of this.#indexes.values())
+      index.entries = index.entries.changed(index.compare, gone, come);
   }
 
-  /** The entries of a part of an index, in its order. */
-  *part(range: IndexRange): Generator<Entry> {
-    const { places, spaces } = this.#indexes.get(JSON.stringify(range.fields)) as SortedEntries;
-    const entries = spaces.get(range.space) ?? [];
-    const start = firstOf(entries, (entry) => placeOf(entry, range, places) >= 0);
-    const end = firstOf(entries, (entry) => placeOf(entry, range, places) > 0);
-    const run = orderBy(places.slice(0, range.equal.length + range.sorted), false);
-    for (let last = end; range.descending && last > start; ) {
-      const held = entries[last - 1] as Entry;
-      const first = Math.max(
-        start,
-        firstOf(entries, (entry) => run(entry, held) >= 0),
-      );
-      for (let n = first; n < last; n += 1) yield entries[n] as Entry;
-      last = first;
-    }
-    for (let n = start; !range.descending && n < end; n += 1) yield entries[n] as Entry;
+  /** The entries of a part of an index, in its order, as they are now. */
+  part(range: IndexRange): Generator<Entry> {
+    const { places, entries } = this.#indexes.get(JSON.stringify(range.fields)) as SortedEntries;
+    const start = entries.first((entry) => placeOf(entry, range, places) >= 0);
+    const end = entries.first((entry) => placeOf(entry, range, places) > 0);
+    if (!range.descending) return entries.between(start, end);
+    return backwards(entries, start, end, orderBy(places.slice(0, range.equal.length + range.sorted), false));
+  }
+}
+
+/** From the end: those that are alike by what it is sorted by stand in the order of their ids all the same. */
+function* backwards(
+  entries: SortedBlocks<Entry>,
+  start: number,
+  end: number,
+  run: (one: Entry, other: Entry) => number,
+): Generator<Entry> {
+  for (let last = end; last > start; ) {
+    const held = entries.at(last - 1);
+    const begin = entries.first((entry) => run(entry, held) >= 0);
+    const first = Math.max(start, begin);
+    yield* entries.between(first, last);
+    last = first;
   }
 }
 
@@ -129,24 +128,4 @@ function placeOf({ values }: Entry, { equal, low, high }: IndexRange, places: re
   if (above < 0 || (above === 0 && !low?.inclusive)) return -1;
   const below = high ? compareValues(value, high.value) : -1;
   return below > 0 || (below === 0 && !high?.inclusive) ? 1 : 0;
-}
-
-/** The first place in a list whose entry, as all behind it, is so. */
-function firstOf(entries: readonly Entry[], isSo: (entry: Entry) => boolean): number {
-  let [low, high] = [0, entries.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (isSo(entries[middle] as Entry)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-function renew(index: SortedEntries, space: string, gone: readonly Entry[], come: readonly Entry[]): void {
-  const compare = orderBy(index.places);
-  const entries = [...(index.spaces.get(space) ?? [])];
-  const place = (wanted: Entry): number => firstOf(entries, (entry) => compare(entry, wanted) >= 0);
-  for (const entry of gone) if (entry.key[0] === space) entries.splice(place(entry), 1);
-  for (const entry of come) if (entry.key[0] === space) entries.splice(place(entry), 0, entry);
-  index.spaces.set(space, entries);
 }

@@ -108,7 +108,9 @@ async function keptNext<F extends object>(
   { plan: { range }, tx, before }: Reading<F>,
   kept: KeptIndexes,
 ): Promise<Next<F>> {
-  const { entries, records } = await kept.entries(tx);
+  const renewed = await kept.entries(tx);
+  if (!renewed) return async () => null;
+  const { entries, records } = renewed;
   const part = entries.part(range);
   return async (count) => {
     const taken = [];

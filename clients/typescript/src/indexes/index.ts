@@ -38,29 +38,35 @@ const plans = new WeakMap<object, IndexPlan>();
 export function indexes<S extends object = AnyTables>(declared: DeclaredIndexes<NoInfer<S>>): Indexes<S> {
   const fields = readIndexes(declared);
   const replicas = new WeakMap<object, Map<string, KeptIndexes>>();
-  const plan = <F extends object>(replica: Pick<Source, "on">, asked: CompiledQuery<F>): CompiledQuery<F> => {
-    const kept = replicas.get(replica) ?? new Map<string, KeptIndexes>();
-    replicas.set(replica, kept);
-    return served(replica, asked, fields, kept);
+  const plan = <F extends object>(source: Source, asked: CompiledQuery<F>): CompiledQuery<F> => {
+    const kept = replicas.get(source) ?? new Map<string, KeptIndexes>();
+    replicas.set(source, kept);
+    return served(source, asked, fields, kept);
   };
   return Object.assign(plan, { declared });
 }
 
 function served<F extends object>(
-  replica: Pick<Source, "on">,
+  source: Source,
   asked: CompiledQuery<F>,
   fields: IndexedFields,
   all: Map<string, KeptIndexes>,
 ): CompiledQuery<F> {
   const plan = planOf(asked, fields);
   if (!plan) return asked;
-  const { table } = asked;
-  const kept = all.get(table) ?? new KeptIndexes(replica, table, fields.get(table) ?? []);
-  all.set(table, kept);
+  const { range } = plan;
+  const place = JSON.stringify([range.table, range.space]);
+  const kept = all.get(place) ?? new KeptIndexes(source, range, fields.get(range.table) ?? []);
+  all.set(place, kept);
   const found: CompiledQuery<F>["find"] = (tx, held, changed) =>
     find({ asked, plan, tx, before: (text) => (changed?.has(text) ? undefined : held.get(text)) }, kept);
   plans.set(found, plan);
-  return { ...asked, find: found };
+  const ready = (): Promise<void> => kept.ready(range, async (tx) => tx.ranged?.(range, 0, 1));
+  return {
+    ...asked,
+    find: found,
+    source: { ...source, ready, read: (work) => ready().then(() => source.read(work)) },
+  };
 }
 
 /** How a query of a replica is answered. */

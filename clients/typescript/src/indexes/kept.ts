@@ -1,10 +1,18 @@
-/** The indexes of one table that are kept in memory: made when they are first asked, and told what changes. */
+/** The indexes of one table in one space that are kept in memory: made when they are first asked, and told what changes. */
 
 import { type Key, keyText } from "../data/change.js";
 import type { Event } from "../data/events.js";
+import type { IndexRange } from "../data/indexed.js";
 import type { Source } from "../store/observed.js";
 import { keyOf, type RecordRow, type Transaction } from "../store/store.js";
 import { TableEntries } from "./entries.js";
+
+/** So many records are read at once while they are made, and changed ones before a query: a page is drawn between two such parts. */
+const PART = 250;
+/** So often they are begun again when everything is told to be read again. */
+const TRIES = 3;
+
+type Noted = readonly [text: string, key: Key];
 
 interface Renewed {
   readonly entries: TableEntries;
@@ -12,54 +20,123 @@ interface Renewed {
 }
 
 export class KeptIndexes {
+  readonly #source: Source;
   readonly #table: string;
+  readonly #space: string;
   readonly #indexes: readonly (readonly string[])[];
   #entries: TableEntries | null = null;
-  /** What may read otherwise than it is in the entries, once they are asked for. A key that is noted again is another object. */
-  #changed: Map<string, Key> | null = null;
+  /** What may read otherwise than it is in the entries. A key that is noted again is another object. */
+  #changed = new Map<string, Key>();
+  #making: Promise<void> | null = null;
+  /** The indexes that the store has by itself. */
+  readonly #own = new Set<string>();
 
-  constructor(source: Pick<Source, "on">, table: string, indexes: readonly (readonly string[])[]) {
+  constructor(source: Source, { table, space }: IndexRange, indexes: readonly (readonly string[])[]) {
+    this.#source = source;
     this.#table = table;
+    this.#space = space;
     this.#indexes = indexes;
     source.on((event) => this.#hear(event));
   }
 
   #hear(event: Event): void {
     if (event.kind !== "changes") return;
-    if (event.everything) this.#entries = this.#changed = null;
+    if (event.everything) this.#begin();
     for (const { space, table, id } of event.records)
-      if (table === this.#table) this.note([space ?? "", table, id]);
+      if (table === this.#table && (space ?? "") === this.#space) this.note([this.#space, table, id]);
+  }
+
+  #begin(): void {
+    this.#entries = null;
+    this.#changed = new Map();
   }
 
   /** A record may read otherwise. */
   note(key: Key): void {
-    this.#changed?.set(keyText(key), key);
+    if (this.#entries || this.#making) this.#changed.set(keyText(key), key);
+  }
+
+  /** Makes them, unless the store has that index by itself, and reads what has changed but for a few: once for all that ask. */
+  async ready({ fields }: IndexRange, ask: (tx: Transaction) => Promise<unknown>): Promise<void> {
+    const name = JSON.stringify(fields);
+    if (this.#own.has(name) || (this.#entries && this.#changed.size <= PART)) return;
+    if (!this.#entries && !this.#making && (await this.#source.read(ask))) this.#own.add(name);
+    else await this.#made();
+  }
+
+  #made(): Promise<void> {
+    this.#making ??= this.#make().finally(() => {
+      this.#making = null;
+    });
+    return this.#making;
+  }
+
+  async #make(): Promise<void> {
+    for (let n = 0; n < TRIES && !this.#entries; n += 1) {
+      const [entries, changed] = [new TableEntries(this.#indexes), new Map<string, Key>()];
+      this.#changed = changed; // what happens from here on may be too late for what is read
+      await this.#fill(entries);
+      if (this.#changed === changed) this.#entries = entries;
+    }
+    while (this.#entries && this.#changed.size > PART) await this.#catchUp();
+  }
+
+  /** Reads what has changed, neighbours at once. */
+  async #catchUp(): Promise<void> {
+    const changed = this.#changed;
+    const texts = [...changed.keys()].sort();
+    for (let start = 0; start < texts.length && this.#changed === changed; start += PART) {
+      const part = texts.slice(start, start + PART).map((text) => [text, changed.get(text)] as const);
+      const noted = part.filter((one): one is Noted => one[1] !== undefined);
+      await this.#source.read((tx) => this.#settle(tx, noted));
+    }
+  }
+
+  /** Reads the table, in parts where the store does. */
+  async #fill(entries: TableEntries): Promise<void> {
+    for (let from: Key | undefined = [this.#space, this.#table, ""]; from; ) {
+      const rows = await this.#rows(from, PART);
+      const last = rows.at(-1);
+      const more = rows.length === PART && last && keyOf(last);
+      // A store of another kind may begin at the beginning each time.
+      if (more && more[2] === from[2]) return this.#add(entries, await this.#rows());
+      await this.#add(entries, rows);
+      from = more || undefined;
+    }
+  }
+
+  #rows(from?: Key, limit?: number): Promise<RecordRow[]> {
+    const place = [this.#space, this.#table];
+    return this.#source.read((tx) => tx.all("records", place, undefined, limit, from));
+  }
+
+  async #add(entries: TableEntries, rows: readonly RecordRow[]): Promise<void> {
+    for (let start = 0; start < rows.length; start += PART) {
+      const part = rows.slice(start, start + PART);
+      entries.set(part.map((row) => [keyText(keyOf(row)), row] as const));
+      if (start + PART < rows.length) await new Promise((drawn) => setTimeout(drawn));
+    }
   }
 
   /**
-   * The entries as the store is in this transaction, and the records that were read for it. Others may read at the same time, from an
-   * older or a newer state of it.
+   * The entries as the store is in this transaction, and the records that were read for it; null where there are none. Others may
+   * read at the same time, from an older or a newer state of it.
    */
-  async entries(tx: Transaction): Promise<Renewed> {
-    const [entries, noted] = [this.#entries, this.#changed];
-    if (!entries || !noted) return { entries: await this.#make(tx), records: new Map() };
-    const changed = [...noted];
-    if (!changed[0]) return { entries, records: new Map() };
-    const rows = await tx.among(changed.map(([, key]) => key));
-    const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
-    // What was noted again meanwhile is read later, and what is not noted any more another one has set: perhaps to what is newer.
-    const settled = changed.filter(([text, key]) => noted.get(text) === key);
-    entries.set(new Map(settled.map(([text]) => [text, held.get(text)])));
-    for (const [text] of settled) noted.delete(text);
-    return { entries, records: held };
+  async entries(tx: Transaction): Promise<Renewed | null> {
+    const records = this.#entries && (await this.#settle(tx, [...this.#changed]));
+    return records && this.#entries && { entries: this.#entries, records };
   }
 
-  async #make(tx: Transaction): Promise<TableEntries> {
-    const changed = new Map<string, Key>();
-    this.#changed = changed; // what happens from here on may be too late for this transaction
-    const entries = new TableEntries(this.#indexes, await tx.all("records", [this.#table], "table"));
-    // Where another one has begun since, what was noted meanwhile is noted for that one.
-    if (this.#changed === changed) this.#entries = entries;
-    return entries;
+  /** Reads what has changed. */
+  async #settle(tx: Transaction, noted: readonly Noted[]): Promise<Map<string, RecordRow>> {
+    const changed = this.#changed;
+    const rows = noted[0] ? await tx.among(noted.map(([, key]) => key)) : [];
+    const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
+    // What was noted again meanwhile is read later, and what is not noted any more another one has set: perhaps to what is newer.
+    const settled = noted.filter(([text, key]) => changed.get(text) === key);
+    if (changed === this.#changed)
+      this.#entries?.set(settled.map(([text]) => [text, held.get(text)] as const));
+    for (const [text] of settled) changed.delete(text);
+    return held;
   }
 }

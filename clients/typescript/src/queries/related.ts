@@ -81,7 +81,8 @@ class Including<F extends object, R> extends Observed<readonly IncludedRow<F, R>
     return fresh.next();
   }
 
-  protected override next(): Promise<readonly IncludedRow<F, R>[]> {
+  protected override async next(): Promise<readonly IncludedRow<F, R>[]> {
+    await Promise.all(this.#all.map((each) => each["source"].ready?.()));
     return this.source.read((tx) => this.#join(tx));
   }
 

@@ -48,13 +48,14 @@ export class SqliteTransaction implements RowTransaction {
     prefix: readonly Part[] = [],
     index?: Index,
     limit = -1,
+    from?: readonly Part[],
   ): Promise<Rows[N][]> {
     const members = membersOf(name, index);
     const order = [...new Set([...members, ...LAYOUT.keys[name]])].map(quoted).join(", ");
     const asked = equal(members.slice(0, prefix.length));
     const found = await this.#find(`SELECT * FROM ${name} WHERE ${asked} ORDER BY ${order} LIMIT ?`, [
       ...prefix,
-      limit,
+      from ? -1 : limit,
     ]);
     return found.map((kept) => decode(name, kept));
   }

@@ -51,22 +51,18 @@ export class IndexedDbStore implements RowStore {
     return store;
   }
 
-  read<T>(work: RowWork<T>): Promise<T> {
-    return this.#run("readonly", work);
+  async read<T>(work: RowWork<T>): Promise<T> {
+    return this.#perform(await this.#begin("readonly"), work);
   }
 
-  write<T>(work: RowWork<T>): Promise<T> {
-    return this.#run("readwrite", work);
+  async write<T>(work: RowWork<T>): Promise<T> {
+    return this.#perform(await this.#begin("readwrite"), work);
   }
 
   close(): void {
     this.#closed = true;
     this.#opening?.then((database) => database.close()).catch(() => undefined);
     this.#opening = null;
-  }
-
-  async #run<T>(mode: IDBTransactionMode, work: RowWork<T>): Promise<T> {
-    return this.#perform(await this.#begin(mode), work);
   }
 
   /** A connection that is on its way out (evicted, or in the way of an upgrade) is replaced once. */
@@ -94,7 +90,7 @@ export class IndexedDbStore implements RowStore {
     finished.catch(() => undefined); // told below, or the work's own failure is
     try {
       const answer = await work(new IndexedDbTransaction(transaction));
-      await finished;
+      if (transaction.mode !== "readonly") await finished; // what was read, was read
       return answer;
     } catch (error) {
       const cause = transaction.error;
@@ -155,9 +151,9 @@ async function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> 
   const request = factory.open(name, FORMAT);
   request.onupgradeneeded = () => {
     for (const name of NAMES) {
-      const store = request.result.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
+      const store = request.result.createObjectStore(name, { keyPath: LAYOUT.keys[name] as string[] });
       for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
-        store.createIndex(index, [...members]);
+        store.createIndex(index, members);
     }
   };
   return resultOf(request).catch((error) => {
@@ -175,7 +171,7 @@ class IndexedDbTransaction implements RowTransaction {
   }
 
   async get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined> {
-    return decode(await resultOf(this.#transaction.objectStore(name).get([...key])));
+    return decode(await resultOf(this.#transaction.objectStore(name).get(key as Part[])));
   }
 
   async among(keys: readonly Key[]): Promise<RecordRow[]> {
@@ -199,8 +195,10 @@ class IndexedDbTransaction implements RowTransaction {
     prefix: readonly Part[] = [],
     index?: Index,
     limit?: number,
+    from = prefix,
   ): Promise<Rows[N][]> {
-    return (await resultOf(this.#source(name, index).getAll(startingWith(prefix), limit))).map(decode<N>);
+    const range = startingWith(prefix, from);
+    return (await resultOf(this.#source(name, index).getAll(range, limit))).map(decode<N>);
   }
 
   count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {
@@ -217,7 +215,7 @@ class IndexedDbTransaction implements RowTransaction {
   }
 
   delete(name: Name, key: readonly Part[]): void {
-    this.#transaction.objectStore(name).delete([...key]);
+    this.#transaction.objectStore(name).delete(key as Part[]);
   }
 }
 
@@ -231,8 +229,8 @@ function decode<N extends Name>(kept: { view?: string }): Rows[N] {
 }
 
 /** A list is greater than every text and number, so it ends what begins with the prefix. */
-function startingWith(prefix: readonly Part[]): IDBKeyRange {
-  return IDBKeyRange.bound([...prefix], [...prefix, []]);
+function startingWith(prefix: readonly Part[], from = prefix): IDBKeyRange {
+  return IDBKeyRange.bound(from, [...prefix, []]);
 }
 
 function resultOf<T>(request: IDBRequest<T>): Promise<T> {

@@ -86,6 +86,7 @@ class MemoryTransaction implements RowTransaction {
     prefix: readonly Part[] = [],
     index?: Index,
     limit = Infinity,
+    from?: readonly Part[],
   ): Promise<Rows[N][]> {
     const members = (index && this.#layout.indexes[name]?.[index]) ?? this.#layout.keys[name];
     const found: [readonly Part[], AnyRow][] = [];
@@ -94,7 +95,8 @@ class MemoryTransaction implements RowTransaction {
       if (prefix.every((part, place) => key[place] === part)) found.push([key, row]);
     }
     found.sort(([one], [other]) => compareKeys(one, other));
-    return found.slice(0, limit).map(([, row]) => row as Rows[N]);
+    // In parts they would be sorted again for each.
+    return found.slice(0, from ? Infinity : limit).map(([, row]) => row as Rows[N]);
   }
 
   async count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {

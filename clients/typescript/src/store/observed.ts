@@ -9,6 +9,8 @@ import type { Work } from "./store.js";
 export interface Source {
   read<T>(work: Work<T>): Promise<T>;
   on(listener: Listener): () => void;
+  /** What is awaited before a transaction that somebody else begins; its own `read` does so by itself. */
+  ready?(): Promise<void>;
 }
 
 /**

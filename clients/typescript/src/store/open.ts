@@ -90,26 +90,27 @@ export function claimStore(meta: Meta, app: string, clientId: string | undefined
 
 /**
  * Lets the application bring what it wrote with an older schema up to this one: `queue` writes what `onMigrate` has
- * collected, in one transaction with the new version. Raises WrongReplica when the store has a newer one.
+ * collected, in one transaction with the new version. Returns what that answers; undefined where nothing had to be done. Raises
+ * WrongReplica when the store has a newer one.
  */
-export async function migrate(
+export async function migrate<T>(
   store: Store,
   schemaVersion: number,
   callbackTimeout = CALLBACK_TIMEOUT,
   onMigrate: (from: number) => void | Promise<void>,
-  queue: Work<unknown>,
-): Promise<void> {
+  queue: Work<T>,
+): Promise<T | undefined> {
   const from = await store.read(async (tx) => tx.meta.schema);
   if (from !== null && from > schemaVersion) {
-    throw new WrongReplica(`the store belongs to the schema ${from}, not ${schemaVersion}: reload the page.`);
+    throw new WrongReplica("a newer version wrote the store: reload the page.");
   }
-  if (from === schemaVersion) return;
+  if (from === schemaVersion) return undefined;
   const patience = 10 * callbackTimeout;
   const late = new SyncdError("callback_timeout", `no answer in ${patience} ms.`);
   if (from !== null) await inTime(() => onMigrate(from), patience, late);
-  await store.write(async (tx) => {
-    if (tx.meta.schema !== from) return; // another tab was quicker
-    await queue(tx);
+  return store.write(async (tx) => {
+    if (tx.meta.schema !== from) return undefined; // another tab was quicker
     tx.meta.schema = schemaVersion;
+    return queue(tx);
   });
 }

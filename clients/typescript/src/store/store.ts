@@ -138,8 +138,17 @@ export interface RowTransaction {
   get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined>;
   /** The records with these keys, as far as there are any, in any order; others may be among them. */
   among(keys: readonly Key[]): Promise<RecordRow[]>;
-  /** The rows whose key, or whose entry in `index`, begins with `prefix`, in order. */
-  all<N extends Name>(name: N, prefix?: readonly Part[], index?: Index, limit?: number): Promise<Rows[N][]>;
+  /**
+   * The rows whose key, or whose entry in `index`, begins with `prefix`, in order. With `from` they begin there at the earliest; a
+   * store that reads fast may answer all of them then.
+   */
+  all<N extends Name>(
+    name: N,
+    prefix?: readonly Part[],
+    index?: Index,
+    limit?: number,
+    from?: readonly Part[],
+  ): Promise<Rows[N][]>;
   count(name: Name, prefix: readonly Part[], index: Index): Promise<number>;
   put<N extends Name>(name: N, row: Rows[N]): void;
   delete(name: Name, key: readonly Part[]): void;

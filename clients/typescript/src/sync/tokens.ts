@@ -24,7 +24,7 @@ export interface TokenSource {
 export function claim(token: Token | undefined, name: string): unknown {
   try {
     const part = ((token as string).split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
-    const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(part), (letter) => letter.codePointAt(0) as number);
     return (JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown })[name];
   } catch {
     return undefined;

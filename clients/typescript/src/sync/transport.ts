@@ -25,6 +25,7 @@ export async function request(
   signal: AbortSignal,
 ): Promise<Answer> {
   const ending = new AbortController();
+  const { signal: over } = ending;
   const end = (): void => ending.abort();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const moved = (more = 0): void => {
@@ -32,10 +33,10 @@ export async function request(
     timer = setTimeout(end, TIMEOUT + more);
   };
   const ended = new Promise<never>((_, reject) => {
-    ending.signal.addEventListener("abort", () => reject(ending.signal.reason));
+    over.addEventListener("abort", () => reject(over.reason));
   });
   const answer = async (): Promise<Answer> => {
-    const options = { method, body, headers, signal: ending.signal, cache: "no-store" } as const;
+    const options = { method, body, headers, signal: over, cache: "no-store" } as const;
     const response = await fetch(url + path, options);
     const retryAfter = parseRetryAfter(response.headers, Date.now());
     const text = await readText(response, moved);

@@ -84,7 +84,7 @@ it("are made in memory where the file has none", async () => {
   const later = await at(path);
   const declared = indexes({ t: ["a"] });
   const query = later.query("t", { a: "1" });
-  const asked = declared(later as never, query["asked"] as never);
+  const asked = declared(query["source"], query["asked"] as never);
   const again = new Query(query["source"], asked as never);
   expect((await again).map(({ id }: { id: string }) => id)).toEqual(["x"]);
   await later.put("t", "y", { a: "1" });
