@@ -122,7 +122,7 @@ BEGIN
         || CASE WHEN NEW.space_id = concat('_personal:', v_user) THEN '{"personal": true}'::jsonb ELSE '{}' END;
     v_said := jsonb_build_object('i', 1, 's', 1, 't', 1, 'r', NEW.record_id, 'o', v_op, 'c', NEW.id, 'e', coalesce(NEW.id, gen_random_uuid()),
         'f', v_fields, 'g', (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('clientId', NEW.client_id)) FROM jsonb_each(v_fields) e),
-        'lo', v_lo, 'hi', v_hi, 'v', NEW.schema_version, 'a', NEW.actor::text, 'n', NEW.origin);
+        'lo', v_lo, 'hi', v_hi, 'v', NEW.schema_version, 'a', syncd.sync_actor_said(NEW.actor::jsonb)::text, 'n', NEW.origin);
     NEW.id := (v_said ->> 'e')::uuid;
     PERFORM set_config(syncd.sync_acting_in(), ',owner', true);
     v_marks := syncd.sync_view_push(v_head, v_said);

@@ -116,7 +116,7 @@ BEGIN
         SELECT w.nth, json_agg(json_build_object('i', w.i, 's', array_position(n.spaces, w.s), 't', array_position(n.tables, w.t), 'r', w.r,
                    'o', w.o, 'c', coalesce(w.c ->> 'changeId', w.e::text), 'e', w.e, 'f', w.f, 'g', (
                        SELECT jsonb_object_agg(f.key, f.value || jsonb_build_object('clientId', p_call -> 'client')) FROM jsonb_each(w.f) f),
-                   'lo', w.us, 'hi', w.us, 'v', w.c -> 'schemaVersion', 'a', (w.c -> 'actor')::text, 'n', w.c ->> 'origin') ORDER BY w.i) AS body
+                   'lo', w.us, 'hi', w.us, 'v', w.c -> 'schemaVersion', 'a', syncd.sync_actor_said(w.c -> 'actor')::text, 'n', w.c ->> 'origin') ORDER BY w.i) AS body
         FROM written w CROSS JOIN names n GROUP BY w.nth
     )
     SELECT jsonb_build_object('user', p_call -> 'user', 'client', p_call -> 'client', 'app', p_call -> 'app', 'n', count(*), 'spaces', max(n.spaces),

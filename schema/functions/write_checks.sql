@@ -24,6 +24,14 @@ RETURN coalesce(syncd.sync_fault_in_id(p_id), CASE
     WHEN octet_length(p_id) > length(p_id) AND p_id ~ U&'[\FE00-\FE0F\+0E0100-\+0E01EF\+01BCA0-\+01BCA3\+01D173-\+01D17A\00A0\1680\2000-\200A\2028\2029\202F\205F\2800\00AD\034F\061C\115F\1160\17B4\17B5\180B-\180F\200B-\200F\202A-\202E\2060-\206F\3164\FEFF\FFA0\FFF9-\FFFB\+0E0000-\+0E007F]'
         THEN 'must not contain characters that cannot be seen' END);
 
+-- The actor of a change that no service's token writes, of what is said as it: a member "service" is the server's word for one (syncd/core/principal.py),
+-- and what somebody says as that is in the member "said".
+CREATE OR REPLACE FUNCTION syncd.sync_actor_said(p_actor jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN jsonb_typeof(p_actor) = 'object' AND p_actor ? 'service'
+            THEN p_actor - 'service' || jsonb_build_object('said', CASE WHEN p_actor ? 'said' THEN jsonb_build_object('said', p_actor -> 'said') ELSE '{}' END || jsonb_build_object('service', p_actor -> 'service'))
+            ELSE p_actor END;
+
 -- What is wrong with a value; null: nothing. As the edge has it, numbers are those of a double, and nothing is nested deeper than 64.
 CREATE OR REPLACE FUNCTION syncd.sync_fault_in_value(p_value jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$

@@ -49,9 +49,14 @@ class Principal(NamedTuple):
 
 def actor_of(service: str | None, said: str | None) -> str | None:
     """The `actor` of what is written, as JSON text: what is said, and of what a service writes its name, whatever it
-    says itself."""
-    if service is None:
+    says itself. Nobody else has a member `service` there: what they say as that is in the member `said`."""
+    if said is None or (service is None and '"service"' not in said and "\\" not in said):
+        return said if service is None else msgspec.json.encode({"service": service}).decode()
+    given = msgspec.json.decode(said)
+    whole = {"said": given} if given is not None and not isinstance(given, dict) else given or {}
+    if service is not None:
+        return msgspec.json.encode({**whole, "service": service}).decode()
+    if not isinstance(given, dict) or "service" not in given:
         return said
-    given = None if said is None else msgspec.json.decode(said)
-    whole = given if isinstance(given, dict) else {} if given is None else {"said": given}
-    return msgspec.json.encode({**whole, "service": service}).decode()
+    claimed = {name: given.pop(name) for name in ("said", "service") if name in given}
+    return msgspec.json.encode({**given, "said": claimed}).decode()

@@ -134,9 +134,11 @@ class LineReader:
             # That a change is a revert an operator's file says, and nobody else's: its values are its author's then.
             if self._author is not None and line.clientId.startswith(SERVERS):
                 actor = _without(actor, REVERTS)
+        if self._author is not None or self._service is not None:
+            actor = actor_of(self._service, actor)
         return ImportRow(
             r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=low,
-            hi=high, v=version(line.schemaVersion, "/line"), a=actor_of(self._service, actor), n=line.origin,
+            hi=high, v=version(line.schemaVersion, "/line"), a=actor, n=line.origin,
             p=line.folded and self._author is None,
         )  # fmt: skip
 

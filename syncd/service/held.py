@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
@@ -150,7 +150,8 @@ class Releaser:
             restamp.lower_stamps([normalized], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
             normalized.c = normalized.c or known
-            normalized.a = actor_of(row.service, normalized.a)
+            said = readable[i][1].actor
+            normalized.a = actor_of(row.service, None if isinstance(said, UnsetType) else bytes(said).decode())
         return work
 
 

@@ -92,6 +92,18 @@ async def test_it_has_the_old_columns_and_what_a_user_may_read(sql: Sql, device:
     assert [row["record_id"] for row in await sql.rows()] == ["s"]
 
 
+async def test_nobody_is_taken_for_a_service(sql: Sql, device: Make) -> None:
+    ada = device(unique("ada"))
+    await sql.as_user(ada.user)
+    for record, said in (("r", {"by": 1, "service": "x", "said": [None]}), ("s", {"by": 1})):
+        await sql.connection.execute(
+            """INSERT INTO public.sync_changes (app_id, table_name, record_id, op, data, actor)
+               VALUES ('app', 't', $1, 'insert', '{"x": 1}', $2)""", record, json.dumps(said),
+        )  # fmt: skip
+    kept = [json.loads(row["actor"]) for row in await sql.rows("*")]
+    assert kept == [{"by": 1, "said": {"said": [None], "service": "x"}}, {"by": 1}]
+
+
 @pytest.mark.parametrize("op", ["insert", "update", "delete"])
 async def test_a_row_with_an_id_of_its_own_that_comes_again_is_no_change(sql: Sql, device: Make, op: str) -> None:
     ada = device(unique("ada"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -16,13 +17,14 @@ import httpx
 import jwt
 import pytest
 
+import syncd
 from syncd.edge.service_identity import REMEMBERED
 from tests.support.backups import export, line, restore, signed
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import change, outcomes, until_written
 from tests.support.past import address, history, restored
-from tests.support.socket_device import socket_on
+from tests.support.socket_device import socket_of, socket_on
 from tests.support.stream_device import stream_of
 from tests.support.wire import Device, ahead, edit, unique
 
@@ -114,7 +116,7 @@ async def test_no_door_leads_past_the_name_of_a_service(serving: Server, http: h
     assert [history(ada, personal, f"r{n}")[0]["actor"] for n in (1, 2, 3)] == named
 
     old = with_token(http, serving, token, legacy=True)
-    assert outcomes(old.push({**change("h", later, x=1), "actor": {"by": "ada"}})) == ["space_not_found"]
+    assert outcomes(old.push({**change("h", later, x=1), "actor": said})) == ["space_not_found"]
     ada.create(later)
     until_written(ada)
     [written] = history(ada, later, "h")
@@ -127,6 +129,53 @@ async def test_no_door_leads_past_the_name_of_a_service(serving: Server, http: h
         f" WHERE n.name = '{ada.user}' AND what IN ('restore', 'import', 'export') ORDER BY audit_no",
     )
     assert [tuple(row) for row in noted] == [("restore", "mailer"), ("import", "mailer"), ("export", "mailer")]
+
+
+CLAIMS: list[tuple[Any, Any]] = [
+    ({"service": "mailer"}, {"said": {"service": "mailer"}}),
+    ({"by": "ada", "service": None}, {"by": "ada", "said": {"service": None}}),
+    ({"said": "x", "service": {"name": "mailer"}}, {"said": {"said": "x", "service": {"name": "mailer"}}}),
+    ({"said": {"service": "mailer"}}, {"said": {"service": "mailer"}}),
+    (["service"], ["service"]), ("service", "service"),
+]  # fmt: skip
+
+
+async def test_nobody_else_is_taken_for_a_service(serving: Server, http: httpx.Client) -> None:
+    """A user's push, on either wire and of either generation, restore and import, and a back end's write."""
+    ada = Device(http, serving, unique("ada"))
+    space, later, personal = ada.create(unique("shop")), unique("later"), f"_personal:{ada.user}"
+    for n, (said, kept) in enumerate(CLAIMS):
+        ada.write({**edit(f"r{n}", ahead(0), x=1), "spaceId": space, "actor": said})
+        assert history(ada, space, f"r{n}")[0]["actor"] == kept
+    claim, kept = CLAIMS[0]
+    escaped = {**edit("e", ahead(0), x=1), "spaceId": space, "actor": claim}
+    body = json.dumps({"clientId": "c1", "changes": [escaped]}).replace('"service"', '"\\u0073ervice"')
+    headers = {**ada.headers, "content-type": "application/json"}
+    sent = await asyncio.to_thread(http.post, "/sync/app", content=body, headers=headers)
+    assert sent.json()["results"][0]["status"] == "applied"
+    async with socket_of(serving, ada.user) as socket:
+        pushed = await socket.push({**edit("l", ahead(0), x=1), "spaceId": space, "actor": claim}, app="app")
+        assert pushed["results"][0]["status"] == "applied"
+
+    old = Device(http, serving, ada.user, "old", legacy=True)
+    assert outcomes(old.push({**change("h", later, x=1), "actor": claim})) == ["space_not_found"]
+    old.write({**change("g", space, x=1), "actor": claim})
+    ada.create(later)
+    until_written(ada)
+
+    assert restore(ada, signed([line(ada.user, 1, actor=claim)], userId=ada.user))["imported"] == 1
+    ada.write({**edit("e", ahead(0), x=2), "spaceId": space})
+    before = history(ada, space, "e")[-1]["seq"]
+    restored(ada, address(space, "e", what="/restore"), seq=before, clientId="c1", actor=claim)
+    connection = await asyncpg.connect(serving.owner_dsn)
+    try:
+        put = {"table": "t", "id": "w", "op": "insert", "fields": {"x": 1}, "spaceId": space, "actor": claim}
+        await syncd.write(connection, user=ada.user, app="app", changes=[put])
+    finally:
+        await connection.close()
+    for where, record in [(space, one) for one in "elgw"] + [(later, "h"), (personal, "r1")]:
+        assert history(ada, where, record)[0]["actor"] == kept, record
+    assert history(ada, space, "e")[-1]["actor"] == kept
 
 
 async def test_one_that_is_revoked_is_refused_and_what_is_open_with_it_ends(
