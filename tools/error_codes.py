@@ -58,9 +58,7 @@ def _paragraph(row: ErrorCode) -> str:
 
 def python() -> str:
     """clients/python/syncd_client/error_codes.py."""
-    texts = "".join(
-        f"    {_q(r.code)}: (\n        {_q(r.cause)},\n        {_q(r.remedy)},\n    ),\n" for r in FOR_CLIENTS
-    )
+    texts = "".join(f"    {_q(r.code)}: (\n        {_q(r.cause)},\n        {_q(r.remedy)}),\n" for r in FOR_CLIENTS)
     return f'''"""Error codes: what they mean, and what to do.
 
 {MADE}

@@ -97,7 +97,7 @@ GRANT EXECUTE ON FUNCTION
 -- news
 GRANT EXECUTE ON FUNCTION
     syncd.sync_seq_before, syncd.sync_gone, syncd.sync_seen, syncd.sync_joined, syncd.sync_heads_news,
-    syncd.sync_feeds_moved, syncd.sync_behind, syncd.sync_left
+    syncd.sync_feeds_moved, syncd.sync_behind, syncd.sync_left, syncd.sync_chosen
     TO syncd_runtime;
 
 -- roles

@@ -56,6 +56,21 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
 $$;
 
+-- How many of the user's spaces a device has chosen, and where its cursor stands without the others, and without those that it does not
+-- have any more. A space that the user has left stays: it is told.
+CREATE OR REPLACE FUNCTION syncd.sync_chosen(p_user integer, p_how jsonb, p_spaces integer[], p_seqs bigint[], p_bases bigint[],
+                                  OUT spaces integer[], OUT seqs bigint[], OUT bases bigint[], OUT members integer)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    SELECT coalesce(array_agg(c.space_no), '{}'), coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.base), '{}') INTO spaces, seqs, bases
+    FROM unnest(p_spaces, p_seqs, p_bases) AS c (space_no, seq, base)
+    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+    LEFT JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+    WHERE s.space_id IS NULL OR (NOT p_how ? 'spaces' OR p_how -> 'spaces' ? s.space_id) AND (NOT p_how ? 'known' OR p_how -> 'known' ? s.space_id);
+    members := CASE WHEN p_how ? 'spaces' THEN (SELECT count(*) FROM jsonb_array_elements_text(p_how -> 'spaces') e
+        JOIN syncd.sync_spaces s ON s.space_id = e JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = s.space_no) END;
+END $$;
+
 -- Without the spaces where the user is not a member any more: their ids and numbers (null: there are none), and the positions in
 -- the others. lost: of one of them nobody knows.
 CREATE OR REPLACE FUNCTION syncd.sync_left(p_spaces integer[], p_seqs bigint[], p_bases bigint[], OUT ids text[], OUT numbers integer[], OUT lost boolean,
@@ -82,7 +97,8 @@ BEGIN
     FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
              JOIN syncd.sync_spaces s ON s.space_no = m.space_no
              LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
-             WHERE m.user_no = p_user AND (m.space_no IN (SELECT unnest(p_but))) IS NOT TRUE ORDER BY m.space_no LOOP
+             WHERE m.user_no = p_user AND (m.space_no IN (SELECT unnest(p_but))) IS NOT TRUE
+               AND (NOT p_how ? 'spaces' OR p_how -> 'spaces' ? s.space_id) ORDER BY m.space_no LOOP
         space_no := f.space_no; space_id := f.space_id;
         is_new := (p_at > f.joined_at + interval '1 minute' AND f.head > 0) IS NOT TRUE;
         v_cut := CASE WHEN is_new THEN 0 ELSE syncd.sync_seq_before(f.space_no, p_app, f.head, p_at - interval '1 minute') END;

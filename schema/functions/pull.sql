@@ -164,11 +164,11 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?, "roles"?, "until"?}; peek: say whether there is news, read
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?, "words"?, "roles"?, "until"?, "spaces"?, "known"?}; peek: say whether there is news, read
 -- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
 -- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation, words: he reads them in words
 -- (both functions/shared_pages.sql); roles: up to where it was told of its user's spaces (functions/roles.sql): where there is more to tell, `more`
--- says so; until: an instant of this clock in microseconds: where there is `more`, `news` says whether some of it was there by then.
+-- says so; spaces: nothing but these is read, by their ids; known: of the cursor's spaces its device has these alone; until: an instant of this clock in microseconds: where there is `more`, `news` says whether some of it was there by then.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -185,6 +185,7 @@ DECLARE
     v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];
     v_matched integer; v_members integer;
     v_active  integer[];
+    v_chosen  integer;  -- of the user's spaces, where a device keeps some alone
     v_roles   boolean := p_how ? 'roles' AND syncd.sync_roles_untold(p_user, p_how -> 'roles');
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
@@ -196,6 +197,9 @@ BEGIN
     v.seqs := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'q', '[]')) e);
     v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
     v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
+    IF p_how ? 'spaces' OR p_how ? 'known' THEN
+        SELECT c.* INTO v.spaces, v.seqs, v.bases, v_chosen FROM syncd.sync_chosen(p_user, p_how, v.spaces, v.seqs, v.bases) c;
+    END IF;
 
     -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
     -- could not be told any more that a record it may have was deleted.
@@ -210,6 +214,7 @@ BEGIN
             SELECT n.* INTO v_matched, v_members, v_active, v.trouble FROM syncd.sync_heads_news(p_user, v_app, v_spaces, v_seqs, v_bases, v_since, v_boot) n;
         END IF;
     END IF;
+    v_members := coalesce(v_chosen, v_members);
     v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
     IF v.trouble IS NULL AND v.news AND NOT p_how ? 'peek' THEN
         v := syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);

@@ -241,6 +241,8 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
         _E("space_left", None, _ACCESS, "The space was left before this was sent.",
            "Move the change to another space, keep a copy of it, or drop it."),
         _E("refused", None, _FIX, "The server refused a request as a whole.", "Read the code that it gave."),
+        _E("not_replicated", None, _FIX, "This is not kept in this replica.",
+           "Name its space and table where the replica is opened."),
     ),
     "Said by a client: a connection": (
         _E("offline", None, _LATER, "The server cannot be reached, or its answer did not arrive whole.",

@@ -78,6 +78,8 @@ class SocketCommands:
             pushed=pushed,
             roles=message.roles if connection.fields_alone else None,
         )
+        if connection.fields_alone:
+            request = _chosen(request, message)
         try:
             subscription = self._deps.hub.subscription(connection, request)
         except SyncdError as why:
@@ -176,3 +178,12 @@ class SocketCommands:
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
         self._deps.hub.say(connection, message.spaceId, state)
+
+
+def _chosen(request: PullRequest, message: live_messages.Subscribe) -> PullRequest:
+    """The same with what a subscription wants, and what its device has. Raises Malformed."""
+    return request._replace(
+        spaces=live_messages.spaces_in(message.spaces or (), "spaces"),
+        known_tables=live_messages.tables_in(message.knownCollections, "knownCollections"),
+        known_spaces=live_messages.spaces_in(message.knownSpaces or (), "knownSpaces"),
+    )

@@ -247,10 +247,11 @@ class Runner:
                 since=subscription.cursor.decode(), bytes=size, roles=subscription.roles
             )
             page = await pull(self._log, state.key, connection.caller, request)
-            reached = request._replace(since=page.synced_until)
+            reached = request.reached(page.synced_until)
             found = position(reached, connection.caller.user, state.key)
             if not isinstance(found, Cursor):
                 raise CursorLost
+            subscription.request = subscription.request.reached(subscription.request.since)
             pushed = subscription.to_confirm(found.boot)
             await check_history(self._log, connection.caller, connection.client, pushed)
             if not page.more:

@@ -31,6 +31,10 @@ INSTANT = 27
 WHOLE, LONE = 1 << 32, 1 << 33
 # Of more feeds the positions are kept in a row, and a cursor lists so many of those that have moved since.
 MOST_LISTED, MOST_MOVED = 500, 250
+# A sweep that has come to the tables that do not come first, less three times the head that it began at.
+REST = -3
+# Characters of the names of known tables that a cursor remembers.
+MOST_KNOWN = 2000
 # Servers of before listed any number of feeds: so a cursor of theirs may be as long as one of 25,000.
 MAX_LENGTH = 512 * 1024
 
@@ -269,6 +273,28 @@ def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) 
             raise BadCursor from None
     cursor, narrowing = _opened(text, key, user, app)
     return cursor._replace(tables=tables) if narrowing == _filter(tables) else 0
+
+
+def widened(
+    text: str, key: bytes, user: str, app: str, tables: tuple[str, ...], known: tuple[str, ...]
+) -> Cursor | int | None:
+    """The same for a device that has the `known` ones of its cursor's tables alone, and wants `tables`. Raises
+    BadCursor.
+
+    Up to where the cursor stands all but the known ones are swept, and what was written since follows. That is a sweep
+    that has begun with the known tables and come to the rest. Where a sweep is under way it is the instant 0.
+    """
+    if not text or text[INSTANT : INSTANT + 1] != ".":
+        return decode(text, key, user, app, tables)
+    cursor, _ = _opened(text, key, user, app)
+    cursor = cursor._replace(tables=tables)
+    if tables and set(tables) <= set(known):
+        return cursor
+    listed = not cursor.row and all(base == -1 for _, _, base in cursor.positions)
+    if not listed or sum(map(len, known)) > MOST_KNOWN:
+        return 0
+    swept = tuple(Position(space, seq, REST - 3 * seq if seq else -1) for space, seq, _ in cursor.positions)
+    return cursor._replace(positions=swept, priority=known)
 
 
 def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) -> Cursor | int | None:

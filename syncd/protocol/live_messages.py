@@ -21,7 +21,7 @@ from syncd.protocol.normalize import string_in
 
 T = TypeVar("T")
 
-MAX_TABLES, MAX_PRIORITY, MAX_PUSHED = 100, 8, 64
+MAX_TABLES, MAX_PRIORITY, MAX_PUSHED, MAX_SPACES = 100, 8, 64, 100
 # Names in a list of tables, each as often as it is there. A longer list is refused before anybody looks into it.
 MAX_NAMES = 1000
 MAX_STATE = 4096
@@ -48,6 +48,9 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     bytes: int | None = None
     pushed: list[str] | None = None
     roles: str | None = None
+    spaces: list[str] | None = None
+    knownCollections: list[str] | str | None = None
+    knownSpaces: list[str] | None = None
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
@@ -234,6 +237,17 @@ def _tables(given: Sequence[str], name: str, most: int) -> tuple[str, ...]:
 
 def _too_many(name: str, most: int) -> Malformed:
     return Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
+
+
+def spaces_in(given: Sequence[str], name: str) -> tuple[str, ...]:
+    """Ids of spaces, sorted, each once, "" for the personal one; `name`: of the member that has them. Raises
+    Malformed."""
+    if len(given) > MAX_SPACES:
+        raise Malformed(f"At most {MAX_SPACES} spaces in {name}.", faults=(Fault(f"/{name}", "too many"),))
+    for space in given:
+        if space and (wrong := fault_in_id(space)):
+            raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
+    return tuple(sorted(set(given)))
 
 
 def pushed_in(given: Sequence[str]) -> tuple[str, ...]:

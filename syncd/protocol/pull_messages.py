@@ -25,6 +25,8 @@ class PullRequest(NamedTuple):
     of the state may come in words.
     `roles`: up to where it was told of its user's spaces; None: it does not ask. `until`: it wants what was there at
     this instant, in microseconds of the database's clock; 0: at this pull; None: it reads until there is no more.
+    `spaces`: those that it wants, by id, "" for the personal one; none: all. `known_tables`, `known_spaces`: of what
+    its cursor is for it has these alone; none: all.
     """
 
     app: str
@@ -40,6 +42,18 @@ class PullRequest(NamedTuple):
     words: bool = False
     roles: str | None = None
     until: int | None = None
+    spaces: tuple[str, ...] = ()
+    known_tables: tuple[str, ...] = ()
+    known_spaces: tuple[str, ...] = ()
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it says which spaces it wants, or what it has of what it had."""
+        return bool(self.spaces or self.known_tables or self.known_spaces)
+
+    def reached(self, since: str) -> PullRequest:
+        """The same from a later cursor, which tells by itself what its device has."""
+        return self._replace(since=since, known_tables=(), known_spaces=())
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -69,7 +83,8 @@ class PullPage(NamedTuple):
     """What a device missed: `changes` is JSON text, comma-separated, ready to be put between brackets; `unreadable`:
     number and id of each space of which something cannot be read. `roles`: names and roles of spaces as JSON text,
     comma-separated, and up to where the device is told then; empty where there is nothing to tell. `until`: with what
-    to ask for the rest of what it wants; empty: it has that; None: it did not ask, or there is no more."""
+    to ask for the rest of what it wants; empty: it has that; None: it did not ask, or there is no more. `partial`: it
+    is of what the device has chosen, and goes on from what it has."""
 
     changes: bytes
     synced_until: str
@@ -80,6 +95,7 @@ class PullPage(NamedTuple):
     roles: bytes = b""
     roles_until: str = ""
     until: str | None = None
+    partial: bool = False
 
     @property
     def in_words(self) -> bool:
@@ -92,6 +108,8 @@ class PullPage(NamedTuple):
         said = STAYED
         if self.joined or self.left or self.unreadable:
             said = spaces_said(self.joined, self.left, [space_id for _, space_id in self.unreadable])
+        if self.partial:
+            said = b'%b,"partial":true}' % said[:-1]
         if not self.roles_until:
             return said
         return b'%b,"roles":[%b],"rolesUntil":"%b"}' % (said[:-1], self.roles, self.roles_until.encode())

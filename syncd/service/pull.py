@@ -28,8 +28,20 @@ REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 def position(request: PullRequest, user: str, key: bytes) -> Cursor | int | None:
     """Where a device stands, as `cursor.decode` has it. Raises BadCursor."""
+    if request.chooses:
+        return _chosen_position(request, user, key)
     decode = cursors.decode_legacy if request.plain else cursors.decode
     return decode(request.since, key, user, request.app, request.tables)
+
+
+def _chosen_position(request: PullRequest, user: str, key: bytes) -> Cursor | int | None:
+    """The same of a device that keeps some spaces or tables. Of a cursor that lists its feeds those of other spaces are
+    left out (sync_chosen); one whose positions are kept is of more spaces than can be chosen."""
+    if request.known_tables:
+        at = cursors.widened(request.since, key, user, request.app, request.tables, request.known_tables)
+    else:
+        at = cursors.decode(request.since, key, user, request.app, request.tables)
+    return 0 if isinstance(at, Cursor) and at.row else at
 
 
 class PullState:
@@ -38,7 +50,7 @@ class PullState:
     def __init__(self, request: PullRequest, user: str, key: bytes) -> None:
         self.request, self._user, self._key = request, user, key
         self._at = position(request, user, key)
-        self._unchanged = PullPage(b"", request.since, False, [], [])
+        self._unchanged = PullPage(b"", request.since, False, [], [], partial=request.chooses)
         self._unreadable: tuple[UnreadableSpace, ...] = ()
         self._stays = request.own
 
@@ -110,6 +122,10 @@ class PullState:
         if self.request.roles is not None:
             told = told_until(self.request.roles)
             how["roles"] = {} if told is None else told.since()
+        if self.request.spaces:
+            how["spaces"] = self._ids(self.request.spaces)
+        if self.request.known_spaces:
+            how["known"] = self._ids(self.request.known_spaces)
         if self.priority:
             how["first"] = self.priority
         if self._unreadable:
@@ -117,6 +133,9 @@ class PullState:
         if self._stays:
             how["own"] = True
         return how
+
+    def _ids(self, spaces: tuple[str, ...]) -> list[str]:
+        return [space or f"_personal:{self._user}" for space in spaces]
 
     async def around(self, log: Log, caller: Principal, why: Unforeseen) -> PullState:
         """The same without the feeds for which a pull has failed, whose places stay. Raises `why` where it was none."""
@@ -145,7 +164,8 @@ class PullState:
             row, page.more or bool(self._unreadable),
         )  # fmt: skip
         text = await self._text(log, cursor)
-        return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable, until=self._until(page))
+        return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable, until=self._until(page),
+                        partial=self.request.chooses)  # fmt: skip
 
     def _until(self, page: Page) -> str | None:
         """With what the device asks for the rest of what was there when it began to read."""
@@ -197,18 +217,19 @@ class PullState:
 
     def after(self, delta: PullPage) -> PullState:
         """The device's place when it has got this."""
-        return PullState(self.request._replace(since=delta.synced_until), self._user, self._key)
+        return PullState(self.request.reached(delta.synced_until), self._user, self._key)
 
     async def nothing(self, log: Log, peeked: PeekResult) -> PullPage:
         """What the device gets when there is no news: its own cursor, or a new one after a restart of the database."""
         if peeked.trouble:
             raise CursorLost
-        if not isinstance(self._at, Cursor) or (self._at.boot == peeked.boot_us and not self._at.long):
+        at, stays = self._at, not self.request.known_tables
+        if not isinstance(at, Cursor) or (at.boot == peeked.boot_us and not at.long and stays):
             return self._unchanged
-        instant = max(peeked.now_us, self._at.instant)
-        whole = self._narrow and not self._at.lone
-        cursor = self._at._replace(instant=instant, boot=peeked.boot_us, whole=whole, unread=False)
-        return PullPage(b"", await self._text(log, cursor), False, [], [])
+        instant = max(peeked.now_us, at.instant)
+        whole = self._narrow and not at.lone
+        cursor = at._replace(instant=instant, boot=peeked.boot_us, whole=whole, unread=False)
+        return self._unchanged._replace(synced_until=await self._text(log, cursor))
 
 
 async def pull(log: Log, key: bytes, caller: Principal, request: PullRequest) -> PullPage:

@@ -305,6 +305,32 @@ async def test_collections_that_cannot_be_are_told(server: Server, collections: 
         await socket.subscribe()
 
 
+async def test_a_subscription_to_some_spaces_is_sent_nothing_of_others(server: Server) -> None:
+    user = unique("ann")
+    async with socket_of(server, user, protocol=1) as socket:
+        await wrote(server, user, "before")
+        pages = await socket.subscribe(spaces=["elsewhere"])
+        assert [page["spaces"] for page in pages] == [{"joined": [], "left": [], "partial": True}]
+        await wrote(server, user, "after")
+        pages = await socket.subscribe(since=pages[-1]["syncedUntil"], spaces=["elsewhere", ""])
+        assert {c["id"] for page in pages for c in page["changes"]} == {"before", "after"}
+        await wrote(server, user, "live")
+        frame = await socket.next("changes")
+        assert [c["id"] for c in frame["changes"]] == ["live"]
+        assert "partial" not in frame["spaces"]
+        pages = await socket.subscribe(since=pages[-1]["syncedUntil"], spaces=[""], knownSpaces=["elsewhere"])
+        assert {c["id"] for page in pages for c in page["changes"]} == {"before", "after", "live"}
+
+
+@pytest.mark.parametrize("name", ["spaces", "knownSpaces", "knownCollections"])
+async def test_a_choice_that_cannot_be_is_told(server: Server, name: str) -> None:
+    async with socket_of(server, unique("ann"), protocol=1) as socket:
+        for given in (["a\u0001"], [f"s{n}" for n in range(101)]):
+            said = await socket.ask({"type": "subscribe", "appId": "notes", name: given}, "error")
+            assert said["errors"][0]["pointer"] == f"/{name}"
+        await socket.subscribe()
+
+
 async def test_a_socket_follows_many_apps_and_leaves_them(server: Server) -> None:
     user = unique("ann")
     async with socket_of(server, user) as socket:

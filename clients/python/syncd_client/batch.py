@@ -11,6 +11,11 @@ from .data.record import Record
 from .errors import InvalidQuery
 
 
+def beside(**given: Any) -> dict[str, Any]:
+    """The members that every change of a replica has beside its own: those that are given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 class Batch:
     """Several writes that are seen all together or not at all: here, on the server and on other devices.
 

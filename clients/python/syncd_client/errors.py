@@ -62,6 +62,12 @@ class NoSuchRecord(SyncdError, LookupError):
     code = "no_such_record"
 
 
+class NotReplicated(SyncdError, LookupError):
+    """A write of a record of a space or table that this replica does not keep, refused at once."""
+
+    code = "not_replicated"
+
+
 class WrongReplica(SyncdError):
     """The file belongs to another app, client id or user, or was written by a newer version."""
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from .batch import Batch
+from .batch import Batch, beside
 from .data.change import Key, Write, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
@@ -32,6 +32,7 @@ from .store.outbox import Queued
 from .store.store import Durability, Store
 from .sync import callbacks, transport, verification
 from .sync.http import SendRequest
+from .sync.partial import All, choose
 from .sync.report import Limits, Report
 from .sync.retry import LivePolicy, RetryPolicy
 from .sync.server import Server
@@ -57,7 +58,8 @@ class Replica(Reading):
     by itself (see `verify`); None: never. `indexes`: the fields by which records of a table are found and sorted
     without looking through all of it, `{"tasks": ["owner", ("done", "due")]}`. `search`: the fields whose words
     `search` finds, the weightiest first, `{"tasks": ["title", "notes"]}`. Of both, those not named any more are
-    removed, and None leaves them as they are.
+    removed, and None leaves them as they are. `spaces` (None in it: the personal one) and `tables`: what is kept here,
+    "all" at first; None leaves what was chosen. What is not chosen any more goes at once, but for what is unsent.
 
     A file that was copied, say with a phone's backup, is another device: it gets a client id of its own (`copied_from`
     has the one before) and keeps what it has not sent, when it is opened at another place, or when the server has had
@@ -88,18 +90,19 @@ class Replica(Reading):
         callback_timeout: float = 30.0,
         indexes: Indexes | None = None,
         search: Search | None = None,
+        spaces: Sequence[str | None] | All | None = None,
+        tables: Sequence[str] | All | None = None,
     ) -> None:
-        self.path, self.app, self.schema_version = path, check_id("the app", app), schema_version
-        self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
-        self._on_conflict, self.callback_timeout = on_conflict, callback_timeout
-        self.paces, self.wall, self.verify_every = self.limits.paces(), wall, verify_every
-        given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
-        self._extra = {name: value for name, value in given.items() if value is not None}
+        self.path, self.app, self.schema_version, self.wall = path, check_id("the app", app), schema_version, wall
+        self.limits, self.retry, self._on_conflict = limits or Limits(), retry or RetryPolicy(), on_conflict
+        self.paces, self.callback_timeout, self.verify_every = self.limits.paces(), callback_timeout, verify_every
+        self._extra = beside(schemaVersion=schema_version, actor=take(actor, "actor"), origin=origin)
         users = check_owner(client_id, (user, subject(token.strip()) if isinstance(token, str) else None))
         self.store, self.lease, self.bulletin, self._image = Store(path, durability), Lease(path), Bulletin(), Image()
         try:
             self.identity = Identity(self.store, app, client_id, wall, users)
             declare(self.store, indexes, search)
+            choose(self.store, spaces, tables, self.identity.user)
         except BaseException:
             self.store.close()
             raise
@@ -127,7 +130,7 @@ class Replica(Reading):
         """Writes a record: creates it, or brings it back if deleted. Fields not named stay.
 
         `space` None is the personal space. Returns the changeId. Raises InvalidWrite, naming the field, and, as every
-        write does, NotAllowed (`not_a_writer`) in a space whose reader the user is known to be.
+        write does, NotReplicated, and NotAllowed (`not_a_writer`) in a space whose reader the user is known to be.
         """
         with self.batch() as batch:
             batch.put(table, id, fields, space=space)
@@ -138,7 +141,7 @@ class Replica(Reading):
     ) -> str:
         """Writes some fields of a record. A deleted record stays deleted. Returns the changeId.
 
-        Raises NoSuchRecord where this device has none, unless `upsert`; so do `delete` and `undelete`.
+        Raises NoSuchRecord where there is none here, unless `upsert`; so do `delete` and `undelete`.
         """
         with self.batch() as batch:
             batch.patch(table, id, fields, space=space, upsert=upsert)
@@ -225,8 +228,7 @@ class Replica(Reading):
     def undo(self) -> list[str]:
         """Takes back the last write or batch since the replica was opened, as a new batch: twice is a redo.
 
-        Works offline. What somebody else has written since stays. Returns the changeIds; none where nothing of
-        it stands any more, or nothing was written.
+        Works offline. What somebody else has written since stays. Returns the changeIds, none where nothing is left.
         """
         return self._commit(way_back(self._image, self._extra))
 
@@ -252,8 +254,7 @@ class Replica(Reading):
             return outbox.listed(db, "aside")
 
     def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
-        """Edits a refused change and queues it, and its batch, again. Returns its new changeId. Raises NoSuchChange,
-        InvalidWrite."""
+        """Edits a refused change and queues it, and its batch, again, under a new changeId. Raises InvalidWrite too."""
         return self._requeue(change_id, fields, None)
 
     def requeue(self, change_id: str) -> str:
@@ -296,8 +297,7 @@ class Replica(Reading):
     # -- syncing -----------------------------------------------------------------------------------
 
     def sync(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:
-        """Sends what is pending and fetches what is new, with retries, and says what happened. What others write
-        meanwhile may be left to the next one, so it ends.
+        """Sends what is pending and fetches what is new, with retries. What others write meanwhile may be left.
 
         Waits up to `patience` seconds for another sync of the file, and has `timeout` seconds for the whole (None: as
         long as it goes on): then Offline `no_answer` is raised, and what was exchanged stays. A live sync of this

@@ -10,6 +10,7 @@ from typing import Literal
 from .data.change import Key
 from .error_codes import NO_ACCESS, TEXTS
 from .store import outbox
+from .store.choice import chosen, told
 from .store.records import load
 from .store.store import Store, get_meta
 
@@ -22,6 +23,7 @@ State = Literal[
     "no_permission",
     "set_aside",
     "clock_lowered",
+    "not_replicated",
     "unknown",
 ]
 
@@ -58,6 +60,9 @@ def _explain(db: sqlite3.Connection, key: Key) -> Status:
     if any(change.state == "aside" for change in queued):
         return Status("set_aside", TEXTS["space_left"][0], "space_left")
     row = load(db, [key], 0)[key]
+    choice = chosen(db)
+    if not row.view and not choice.has(key[0], key[1]):
+        return Status("not_replicated", told(choice, key[0], key[1]), "not_replicated")
     if not row.view:
         return Status("unknown", "There is no such record here.")
     client = get_meta(db, "client")

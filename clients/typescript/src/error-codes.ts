@@ -189,6 +189,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Move the change to another space, keep a copy of it, or drop it."],
   refused: ["The server refused a request as a whole.",
     "Read the code that it gave."],
+  not_replicated: ["This is not kept in this replica.",
+    "Name its space and table where the replica is opened."],
   offline: ["The server cannot be reached, or its answer did not arrive whole.",
     "The writes wait in the outbox; sync again later."],
   bad_reply: ["The answer is not of the protocol. Nothing of it was applied.",

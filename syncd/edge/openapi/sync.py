@@ -56,6 +56,7 @@ def _sync_paths() -> dict[str, Any]:
         in_query("words", {"enum": ["0", "1"]}, "1: pages of the state may come in words (protocol P390)."),
         in_query("until", {"type": "string"}, "Empty, then the answer's: read what was there by then (protocol P395)."),
         _roles(),
+        *_chosen(),
     ]  # fmt: skip
     return {
         "/sync/{app}": {"parameters": [in_path("app"), client, protocol], "post": push},
@@ -279,3 +280,17 @@ def _import_report() -> Schema:
     counts = {name: {"type": "integer"} for name in ("events", "imported", "duplicates", "refused")}
     spaces = {"type": "object", "additionalProperties": array_of({"type": "string"})}
     return object_of([*counts, "refusals", "spaces"], **counts, refusals=array_of(refusal), spaces=spaces)
+
+
+def _chosen() -> list[Schema]:
+    """The parameters of a client that keeps some spaces or tables."""
+    texts: Schema = {"type": "string"}
+    said = (
+        ("spaces", texts, "Only these spaces; empty: the personal one (protocol P396)."),
+        ("knownCollection", ID, "Of the cursor's tables the client has these alone (protocol P398)."),
+        ("knownSpaces", texts, "Of the cursor's spaces likewise."),
+    )
+    return [
+        {**in_query(name, {**array_of(item), "maxItems": 100}, why), "style": "form", "explode": True}
+        for name, item, why in said
+    ]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Never
@@ -17,7 +17,7 @@ from ..error_codes import TEXTS
 from ..errors import SyncdError
 from ..store import copied, outbox
 from ..store.store import get_meta
-from ..sync import apply
+from ..sync import apply, partial
 from ..sync.reply import Page
 from ..sync.tokens import claim
 from .endpoint import Endpoint
@@ -40,6 +40,7 @@ from .tasks import in_thread, until_one_fails
 
 log = logging.getLogger("syncd_client")
 _COPIED = Ending("offline", "device_copied", TEXTS["device_copied"][0], opened=True)
+_CHOSEN = Ending("offline", "restarted", "The file was opened with another choice.", opened=True)
 _LAST = 2**62
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
 
@@ -172,12 +173,15 @@ class Connection:
                 self._end.identity.claim_user(meaning.user)
             case SubscribeRefused(cursor_lost=True):
                 with self._end.store.write() as db:
-                    apply.begin_restart(db)
+                    partial.begin_restart(db)
         return meaning
 
     def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
         with self._end.store.write() as db:
-            done = apply.apply_page(db, page, pushed, self._session.checked)
+            taken = partial.current(db, page, self._session.chosen)
+            done = apply.apply_page(db, taken, pushed, self._session.checked)
+            if taken.partial:
+                self._session.chosen = partial.asked(db)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
         if done.erased:
@@ -185,6 +189,8 @@ class Connection:
         self._end.publish(page, done)
         for conflict in done.conflicts:
             self._end.hub.publish(conflict)
+        if taken is not page:
+            raise ConnectionOver(_CHOSEN)
 
     async def _follow(self, meaning: Meaning) -> None:
         """Acts on a frame's meaning for the connection itself."""
@@ -314,12 +320,17 @@ class Connection:
                 raise ConnectionOver(Ending("offline", "no_answer", detail, opened=True))
 
     async def _subscribe(self) -> None:
-        cursor, acknowledged, roles = await in_thread(self._place)
-        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first, acknowledged, roles))
+        cursor, acknowledged, roles, chosen = await in_thread(self._place)
+        first = self._end.limits.first
+        await self._socket.send(self._session.subscribe(cursor, first, acknowledged, roles, chosen))
 
-    def _place(self) -> tuple[str, list[str], str]:
+    def _place(self) -> tuple[str, list[str], str, Mapping[str, list[str]]]:
         with self._end.store.read() as db:
-            return str(get_meta(db, "cursor", "")), apply.acknowledged(db), str(get_meta(db, "roles", ""))
+            cursor, roles, chosen = get_meta(db, "cursor", ""), get_meta(db, "roles", ""), partial.asked(db)
+            acknowledged = apply.acknowledged(db)
+        if chosen:
+            partial.note_asked(self._end.store)
+        return str(cursor), acknowledged, str(roles), chosen
 
     async def _fix(self) -> None:
         """Sends over HTTP a push that was refused whole: its answer names the culprit, which is set aside."""

@@ -158,6 +158,7 @@ class LiveSession:
         self.user: str | None = None
         self.awaiting: Awaited | None = None
         self.checked: tuple[str, ...] = ()
+        self.chosen: Mapping[str, Sequence[str]] = {}
         self.subscribed = self.spaces_named = self.caught_up = False
         self.push_held = self.subscribe_held = self.refused = False
 
@@ -191,16 +192,24 @@ class LiveSession:
         return dump({"type": "auth", "token": token, "clientId": self._client, "protocol": 1})
 
     def subscribe(
-        self, cursor: str, first: Sequence[str] = (), acknowledged: Sequence[str] = (), roles: str = ""
+        self,
+        cursor: str,
+        first: Sequence[str] = (),
+        acknowledged: Sequence[str] = (),
+        roles: str = "",
+        chosen: Mapping[str, Sequence[str]] | None = None,
     ) -> str:
         """Asks for everything after the cursor, and for what happens from then on; new spaces begin with `first`.
 
         `acknowledged`: changeIds that the server must have, for its history to be that of the replica. `roles`: up to
-        where the replica was told of the user's spaces.
+        where the replica was told of the user's spaces. `chosen`: the members that say what it keeps.
         """
         self.subscribed, self.checked = True, tuple(acknowledged)
         self.spaces_named = self.caught_up = False
-        wanted = {"first": list(first)} if first else {}
+        self.chosen = chosen or {}
+        wanted: dict[str, Any] = dict(self.chosen)
+        if first:
+            wanted["first"] = list(first)
         if acknowledged:
             wanted["pushed"] = list(acknowledged)
         return dump({"type": "subscribe", "appId": self._app, "since": cursor, "roles": roles, **wanted})

@@ -13,6 +13,7 @@ from ..data.stamp import replaced, stamp_over
 from ..data.undo import Image
 from ..data.values import dump
 from ..errors import BatchTooLarge, InvalidWrite, NoSuchRecord
+from .choice import check_kept
 from .ids import new_id
 from .outbox import insert
 from .records import Row, load, save
@@ -29,12 +30,13 @@ def enqueue(
     """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
 
     `limits`: most changes and most bytes of a batch, most bytes of a change. `image` takes note of what they replace.
-    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite, NotAllowed, NoSuchRecord.
+    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite, NotAllowed, NotReplicated, NoSuchRecord.
     """
     if not writes:
         return []
     check_writer(db, [write.space for write in writes])
     keys = [(write.table, write.space, write.record) for write in writes]
+    check_kept(db, keys)
     round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
     rows = load(db, keys, round_)
     if _fix_stopped(db, rows, wall):

@@ -11,6 +11,7 @@ from ..data.change import Key, check_fields, check_id, read_change, space_key
 from ..data.clock import tick
 from ..data.stamp import stamp_over
 from ..errors import InvalidWrite, NoSuchChange
+from .choice import check_kept
 from .ids import new_id
 from .outbox import Queued, insert, keys_of, select
 from .records import load
@@ -74,6 +75,8 @@ def requeue(
         old = read_change(change.change, get_meta(db, "client"))
         target = old.space if space is None else space_key(space)
         key = (old.table, target, old.record)
+        if space is not None:
+            check_kept(db, [key])
         edited = edits.get(change.change_id, {})
         clock = tick(clock, wall)
         at = stamp_over(load(db, [key], 0)[key].view, edited, clock)

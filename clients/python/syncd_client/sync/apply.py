@@ -11,8 +11,10 @@ from ..data.events import SpacesChanged
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..store import conflicts, outbox, restamp, roles
+from ..store.choice import chosen
 from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import UNSCRUBBED, get_meta, set_meta
+from .partial import note_answer, only
 from .reply import Page, Result
 from .report import Applied
 from .unseen import Unseen, own_edits
@@ -27,6 +29,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     Spaces that were left go first: one that was made again under its old name is left and joined at once.
     """
     client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
+    page, own, strays = _kept(db, page, pushed, client)
     purged = _follow_spaces(db, page)
     taken = [result for result in page.results if result.status in ("applied", "superseded")]
     here, confirmed = _here(db, pushed, taken, client)
@@ -36,7 +39,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
         kept |= outbox.unread(db, pushed) & {result.change_id for result in taken}
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
     unseen = Unseen(client, own_edits(db, page.changes, client))
-    answered = outbox.acknowledge(db, [*repeated, *kept], here, page.more)
+    answered = [*outbox.acknowledge(db, [*repeated, *kept], here, page.more), *strays]
     won = [change for change in confirmed if change.change_id not in kept]
     rows = load(db, [*map(_key, (*page.changes, *confirmed)), *answered], round_)
     unseen.answered(confirmed, taken, {key: row.base for key, row in rows.items()})
@@ -47,7 +50,6 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
         rows[_key(change)].confirm(change.registers, round_, whole=change.whole)
     for change in won:
         rows[_key(change)].confirm(change.registers, round_)
-    own = [change.change_id for change in page.changes if change.client == client and change.change_id]
     outbox.remove(db, [*own, *(result.change_id for result in taken if result.change_id not in kept)])
     rejected = outbox.reject(db, _refusals(page.results))
     dated = _date_stopped(db, confirmed, pushed)
@@ -60,6 +62,20 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     _note_acknowledged(db, page, checked)
     whole, gone = _move_on(db, page), _is_to_scrub(db, bool(erased or page.left))
     return Applied(rejected, changed, whole, conflicts=found, erased=gone, spaces=_keep_roles(db, page))
+
+
+def _kept(
+    db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], client: str
+) -> tuple[Page, list[str | None], list[Key]]:
+    """What of a page the replica keeps; which own changes came back with it; and the records that it does not keep of
+    which something unsent was sent."""
+    choice = chosen(db)
+    own = [change for change in page.changes if change.client == client and change.change_id]
+    ids = [change.change_id for change in own]
+    if choice.whole:
+        return page, ids, []
+    sent = [_key(change) for change in (*own, *(read_change(parse(packed.body)) for packed in pushed))]
+    return only(page, choice), ids, [key for key in dict.fromkeys(sent) if not choice.has(key[0], key[1])]
 
 
 def _is_to_scrub(db: sqlite3.Connection, gone: bool) -> bool:
@@ -109,12 +125,14 @@ def _here(
     spaces = {row[0] for row in db.execute("SELECT id FROM spaces")} if pushed else set()
     waiting = outbox.unanswered(db, pushed) if pushed else set()
     here = {c.change_id for c in pushed if not c.space or c.space in spaces or c.change_id in waiting}
-    sent = {change.change_id: change for change in pushed}
-    return here, [_confirmed(r, sent[r.change_id], client) for r in taken if r.change_id in here]
+    sent, choice = {change.change_id: change for change in pushed}, chosen(db)
+    won = [_confirmed(r, sent[r.change_id], client) for r in taken if r.change_id in here]
+    return here, [change for change in won if choice.has(change.table, change.space)]
 
 
 def _move_on(db: sqlite3.Connection, page: Page) -> bool:
     """Takes the cursor of a page that was applied. Returns whether that was the end of a restart."""
+    note_answer(db, page)
     if page.cursor is not None:
         set_meta(db, "cursor", page.cursor)
     restarted = not page.more and bool(get_meta(db, "restarting", 0))
@@ -190,16 +208,6 @@ def purge_space(db: sqlite3.Connection, space: str) -> list[Key]:
     db.execute("DELETE FROM spaces WHERE id = ?", (space,))
     roles.forget(db, space)
     return gone
-
-
-def begin_restart(db: sqlite3.Connection) -> None:
-    """The server does not know the cursor: everything is asked for again. The outbox stays as it is."""
-    set_meta(db, "cursor", "")
-    set_meta(db, "acknowledged", "[]")
-    set_meta(db, "roles", "")
-    set_meta(db, "restarting", 1)
-    set_meta(db, "round", get_meta(db, "round", 0) + 1)
-    db.execute("DELETE FROM spaces")
 
 
 def finish_restart(db: sqlite3.Connection, unreadable: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ class Page:
     unreadable: Sequence[str] = ()
     roles: Sequence[JoinedSpace] = ()
     roles_until: str | None = None  # None: it stays where it was
+    partial: bool = False  # it leaves out what the replica does not want, and goes on from what it has
     until: str = ""  # with what to ask for the rest of what was there when the reading began
 
 
@@ -99,6 +100,7 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             unreadable=tuple(_text(space) for space in spaces.get("unreadable") or ()),
             roles=tuple(_read_space(space) for space in spaces.get("roles") or () if space_key(space["id"])),
             roles_until=spaces.get("rolesUntil"),
+            partial=spaces.get("partial") is True,
             until=_text(wire.get("until", "")),
             results=results,
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],

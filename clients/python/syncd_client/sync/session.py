@@ -22,7 +22,7 @@ from ..store.copied import Sender
 from ..store.identity import Identity
 from ..store.ids import new_id
 from ..store.store import Store, get_meta
-from . import apply, verification
+from . import apply, partial, verification
 from .failures import describe
 from .pace import Paces
 from .reply import Page, Problem, read_page, read_problem
@@ -63,6 +63,7 @@ class Session:
         self._paces = paces or limits.paces()
         self._acknowledged: list[str] = []
         self._roles = self._there = ""
+        self._chosen: dict[str, list[str]] = {}
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
@@ -102,8 +103,9 @@ class Session:
             return Renew()
         packed: list[Packed] = []
         with self._store.read() as db:
+            self._restarting = bool(get_meta(db, "restarting", 0))
             cursor, self._acknowledged = get_meta(db, "cursor", ""), apply.acknowledged(db)
-            self._roles = get_meta(db, "roles", "")
+            self._roles, self._chosen = get_meta(db, "roles", ""), partial.asked(db)
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
@@ -176,6 +178,7 @@ class Session:
             "since": cursor, "limit": str(self._paces.pull.size), "words": "1", "roles": self._roles,
             "until": self._there,
         }  # fmt: skip
+        params |= partial.params(self._chosen)
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
         if self._acknowledged:
@@ -200,7 +203,9 @@ class Session:
         self._sender = Sender(client, tuple(names))
 
     def _push(self, cursor: str, packed: list[Packed]) -> Send:
-        head: dict[str, Any] = {"clientId": self.client, "since": cursor, "bases": True}
+        # What has come to a part of the server's is asked for apart: to the answer of a push the cursor is of all.
+        since = {"pull": False} if self._chosen else {"since": cursor}
+        head: dict[str, Any] = {"clientId": self.client, **since, "bases": True}
         if self._sender.incarnations:
             head["incarnations"] = list(self._sender.incarnations)
         if self._acknowledged:
@@ -275,13 +280,17 @@ class Session:
             self._paces.pull.took(len(page.changes), seconds)
         elif seconds is not None:
             self._paces.push.took(len(sent.body or b""), seconds)
+        if sent.pushed and self._chosen:
+            page = replace(page, cursor=None, more=True)
         with self._store.write() as db:
+            page = partial.current(db, page, self._chosen)
+            if page.cursor is not None and self._chosen and not page.partial:
+                partial.note_unfiltered(db)
             done = apply.apply_page(db, page, sent.pushed, self._acknowledged)
             if sent.pushed:
                 copied.acknowledge(db)
         if done.erased:
             self._store.scrub()
-        self._restarting = self._restarting and page.more
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more
         self._there = page.until  # of a push none: what it brought may not be read yet
@@ -300,7 +309,7 @@ class Session:
 
     def _restart(self) -> None:
         with self._store.write() as db:
-            apply.begin_restart(db)
+            partial.begin_restart(db)
         self._acknowledged, self._roles = [], ""
         self._restarting = self.report.restarted = True
         self._caught_up = False

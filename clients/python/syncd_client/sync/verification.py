@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..data.change import Key, read_change, space_key
@@ -16,6 +16,7 @@ from ..data.events import Verified
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..errors import BadReply, shape
+from ..store.choice import Choice, chosen
 from ..store.records import load, purge, save, settle
 from ..store.store import Store, get_meta, set_meta
 from .report import Applied
@@ -34,7 +35,7 @@ class DigestRequest(NamedTuple):
     """A request to the digest's path: about all spaces, one (by the server's name), or a bucket of that."""
 
     method: str
-    params: dict[str, str]
+    params: Mapping[str, str | list[str]]
     body: bytes | None = None
     space: str | None = None
     bucket: int | None = None
@@ -58,16 +59,16 @@ class Entry(NamedTuple):
 
 
 def entries(store: Store, spaces: Container[str]) -> Iterator[Entry]:
-    """The live records of `spaces` as the server confirmed them, without own unsent writes.
+    """The live records of `spaces` that are kept, as the server confirmed them, without own unsent writes.
 
     The application may write meanwhile, as that changes nothing of it; whoever syncs must not.
     """
     after: Key = ("", "", "")
     while True:
         with store.read() as db:
-            rows = db.execute(_SCAN, (*after, _CHUNK)).fetchall()
+            rows, choice = db.execute(_SCAN, (*after, _CHUNK)).fetchall(), chosen(db)
         for row in rows:
-            if row[1] in spaces and (entry := _entry(*row)) is not None:
+            if row[1] in spaces and choice.has(row[0], row[1]) and (entry := _entry(*row)) is not None:
                 yield entry
         if len(rows) < _CHUNK:
             return
@@ -130,6 +131,7 @@ class Verification:
         self._requests: list[DigestRequest] = []
         self._action: DigestAction | None = None
         self._repaired: set[Key] = set()
+        self._choice = Choice()
         self.result = Verified()
 
     def next(self, cursor: str) -> DigestRequest | DigestAction | None:
@@ -142,9 +144,15 @@ class Verification:
         if not self._requests:
             if self._left == set():
                 return None
+            with self._store.read() as db:
+                self._choice = chosen(db)
             self._since, self._held = cursor, {}
-            self._requests = [DigestRequest("GET", {"since": cursor})]
+            self._requests = [DigestRequest("GET", self._params())]
         return self._requests[-1]
+
+    def _params(self) -> dict[str, str | list[str]]:
+        tables = {} if self._choice.tables is None else {"collection": list(self._choice.tables)}
+        return {"since": self._since or "", **tables}
 
     def receive(self, body: bytes) -> None:
         """The answer to the request that came last. Raises BadReply."""
@@ -167,7 +175,7 @@ class Verification:
 
     def _receive_spaces(self, wire: Any) -> None:
         answered = {space["spaceId"]: space for space in wire["spaces"]}
-        named = {*answered, *wire["behind"], *wire["unready"]}
+        named = {*filter(self._choice.names, (*answered, *wire["behind"], *wire["unready"]))}
         self._left = left = named if self._left is None else self._left & named
         self._server_records = {name: space["records"] for name, space in answered.items() if name in left}
         sums = self._sums(self._server_records)
@@ -175,7 +183,7 @@ class Verification:
             if _whole(sums.get(space_key(name), {})).is_(answered[name]["records"], answered[name]["digest"]):
                 self._compared(name)
             else:
-                self._requests.append(DigestRequest("GET", {"since": self._since or "", "spaceId": name}, space=name))
+                self._requests.append(DigestRequest("GET", self._params() | {"spaceId": name}, space=name))
         if left and not self._requests:
             self._try_later(pull=bool(left & {*wire["behind"]}))
 
@@ -210,7 +218,9 @@ class Verification:
 
     def _comparison(self, name: str, bucket: int) -> DigestRequest:
         records = [(*key, f"{digest:016x}") for key, digest in self._held[name, bucket].items()]
-        body = {"since": self._since, "spaceId": name, "bucket": bucket, "records": records}
+        body: dict[str, Any] = {"since": self._since, "spaceId": name, "bucket": bucket, "records": records}
+        if self._choice.tables is not None:
+            body["collections"] = list(self._choice.tables)
         return DigestRequest("POST", {}, dump(body).encode(), name, bucket)
 
     def _repair(self, request: DigestRequest, wire: Any) -> None:

@@ -69,7 +69,7 @@ async def test_a_lost_cursor_begins_again_and_keeps_what_is_unsent(
 
 
 async def test_nothing_is_pushed_in_the_middle_of_a_restart(replica: AsyncReplica, live_script: LiveScript) -> None:
-    from syncd_client.sync.apply import begin_restart
+    from syncd_client.sync.partial import begin_restart
 
     with replica.local.store.write() as db:
         begin_restart(db)
