@@ -168,7 +168,7 @@ $$;
 
 -- What a feed has after p_seq, as far as p_upto, of the log or of the state. fits: whether that is 256 KiB at most; what is packed is unpacked to be measured,
 -- where it is stored in less. numbers, words: of some names in that part of the log, and how they are quoted. A statement takes this in as a part of itself:
--- a statement of its own for each feed would cost more than all changes of the feed.
+-- to begin a statement for each feed costs as much as the text of 20 changes.
 CREATE OR REPLACE FUNCTION syncd.sync_consume_extent(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint)
 RETURNS TABLE (fits boolean, numbers integer[], words text[])
 LANGUAGE sql STABLE AS $$
