@@ -8,6 +8,7 @@ import { type Row, rowOf, valueAt } from "./data/row.js";
 import { copy, type Json, type JsonObject, kindOf, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
 import { Observed, type Source } from "./store/observed.js";
+import type { IndexOptions } from "./store/open.js";
 import { keyOf, type Transaction } from "./store/store.js";
 
 /** Asks every space. */
@@ -148,10 +149,8 @@ export interface CompiledQuery<F extends object, A = readonly Row<F>[]> extends 
 }
 
 /** Declared indexes, which give a query of a source a `find`, and a source that is ready for it, where one of them serves it. */
-export interface Indexes<S extends object> {
+export interface Indexes<S extends object> extends IndexOptions {
   <F extends object>(source: Source, asked: CompiledQuery<F>): CompiledQuery<F>;
-  /** As the application said it. */
-  readonly declared: object;
   readonly tables?: (tables: S) => void;
 }
 

@@ -116,6 +116,57 @@ describe.skipIf(ALONE)("in a browser", () => {
   });
 });
 
+describe.skipIf(ALONE)("where another tab ends between its commit and its word", () => {
+  /** Two tabs, of which the second tells nobody. */
+  async function tabs(): Promise<[one: Replica, silent: Replica]> {
+    const shared = { indexedDB: new IDBFactory(), name: "silent", indexes: indexes({ t: ["a"] }) };
+    const channel = globalThis.BroadcastChannel;
+    const one = await open(shared);
+    globalThis.BroadcastChannel = undefined as never;
+    try {
+      return [one, await open({ ...shared, indexes: indexes({ t: ["a"] }) })];
+    } finally {
+      globalThis.BroadcastChannel = channel;
+    }
+  }
+
+  it("are right at once", async () => {
+    const [one, silent] = await tabs();
+    await silent.put("t", "x", { a: 1 });
+    expect(await ids(one.query("t", { a: 1 }))).toEqual(["x"]);
+    await silent.put("t", "y", { a: 1 });
+    expect(await ids(one.query("t", { a: 1 }))).toEqual(["x", "y"]);
+    await one.put("t", "z", { a: 1 });
+    await silent.patch("t", "x", { a: 2 });
+    expect(await ids(one.query("t", { a: 1 }))).toEqual(["y", "z"]);
+    expect(await ids(one.query("t", { a: 2 }))).toEqual(["x"]);
+  });
+
+  it("read what it has written, and the table only where that is too much to know", async () => {
+    const [one, silent] = await tabs();
+    await fill(silent, 0);
+    expect(await ids(one.query("t", { a: "new" }))).toEqual([]);
+    const reads = counted(one);
+    for (let n = 0; n < 60; n += 1) await silent.put("t", `r${n}`, { a: "new" });
+    expect(await one.query("t", { a: "new" })).toHaveLength(60);
+    expect(reads.listed).toEqual([]);
+    for (let n = 0; n < 70; n += 1) await silent.put("t", `r${n}`, { a: "newer" });
+    expect(await one.query("t", { a: "newer" })).toHaveLength(70);
+    expect(await one.query("t", { a: "new" })).toEqual([]);
+    expect(reads.listed).not.toEqual([]);
+  });
+
+  it("go on where others tell more than the store knows", async () => {
+    const [one] = await tabs();
+    await fill(one, 0);
+    expect(await ids(one.query("t", { a: "new" }))).toEqual([]);
+    const reads = counted(one);
+    for (let n = 0; n < 150; n += 1) await one.put("t", `r${n}`, { a: "new" });
+    expect(await one.query("t", { a: "new" })).toHaveLength(150);
+    expect(reads.listed).toEqual([]);
+  });
+});
+
 it.skipIf(ALONE)("are made of a store that begins at the beginning each time", async () => {
   const store = async (_name: string, prepare: Parameters<RowStore["write"]>[0]): Promise<RowStore> => {
     const rows = new MemoryStore(LAYOUT);

@@ -342,7 +342,7 @@ describe.each(STORES)("%s, by an index", (_name, kept) => {
     await query["source"].read(async (tx) => {
       const get = tx.get.bind(tx);
       tx.get = ((...key: Parameters<typeof get>) => {
-        asked += 1;
+        asked += Number(key[0] === "records");
         return get(...key);
       }) as typeof tx.get;
       const found = await query["asked"].find?.(tx, new Map(), null);
@@ -389,7 +389,8 @@ it.skipIf(ALONE)(
   "answers what another tab has written, once it is told, and at once nothing that is gone",
   async () => {
     const shared = { indexedDB: new IDBFactory(), name: "tabs", indexes: indexes({ t: ["a"] }) };
-    const [one, other] = [await open(shared), await open({ ...shared, indexes: indexes({ t: ["a"] }) })];
+    const { indexes: _indexes, ...silent } = shared; // its writes leave no word in the store
+    const [one, other] = [await open(silent), await open(shared)];
     const told: string[][] = [];
     const query = other.query("t", [], { order: "a", limit: 2 });
     const stop = query.subscribe((rows) => told.push(names(rows)));
@@ -417,16 +418,8 @@ it.skipIf(ALONE)("answers what is answered without indexes in each of two tabs",
   const tabs = [];
   for (let n = 0; n < 2; n += 1)
     tabs.push(await open({ indexedDB, name: "random", indexes: indexes(DECLARED) }));
-  const heard = [0, 0];
-  for (const [n, tab] of tabs.entries())
-    tab.on((event) => {
-      if (event.kind === "changes" && event.source === "tab") heard[n] = (heard[n] as number) + 1;
-    });
   for (let n = 0; n < 60; n += 1) {
-    const writer = n % 2;
-    const before = heard[1 - writer] as number;
-    await random.write(tabs[writer] as Replica);
-    await until("the other tab has heard", () => (heard[1 - writer] as number) > before);
+    await random.write(tabs[n % 2] as Replica); // what it tells the other one may still be on its way
     const rows = await (tabs[0] as Replica).query("t");
     for (const tab of tabs) for (let m = 0; m < 3; m += 1) await compare(tab, random, rows);
   }

@@ -9,6 +9,7 @@ import type { CompiledQuery, Indexes, Query } from "../query.js";
 import type { Source } from "../store/observed.js";
 import { find } from "./find.js";
 import { KeptIndexes } from "./kept.js";
+import { noting } from "./noting.js";
 import { type IndexPlan, planOf } from "./plan.js";
 
 export type { Indexes } from "../query.js";
@@ -43,7 +44,7 @@ export function indexes<S extends object = AnyTables>(declared: DeclaredIndexes<
     replicas.set(source, kept);
     return served(source, asked, fields, kept);
   };
-  return Object.assign(plan, { declared });
+  return Object.assign(plan, { declared, noting });
 }
 
 function served<F extends object>(

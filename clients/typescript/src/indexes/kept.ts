@@ -6,6 +6,7 @@ import type { IndexRange } from "../data/indexed.js";
 import type { Source } from "../store/observed.js";
 import { keyOf, type RecordRow, type Transaction } from "../store/store.js";
 import { TableEntries } from "./entries.js";
+import { notedSince, WRITES } from "./noting.js";
 
 /** So many records are read at once while they are made, and changed ones before a query: a page is drawn between two such parts. */
 const PART = 250;
@@ -27,6 +28,10 @@ export class KeptIndexes {
   #entries: TableEntries | null = null;
   /** What may read otherwise than it is in the entries. A key that is noted again is another object. */
   #changed = new Map<string, Key>();
+  /** The last write whose changes are in the entries, or noted. */
+  #number: number | null = null;
+  /** What was told since. */
+  #heard = 0;
   #making: Promise<void> | null = null;
   /** The indexes that the store has by itself. */
   readonly #own = new Set<string>();
@@ -42,13 +47,35 @@ export class KeptIndexes {
   #hear(event: Event): void {
     if (event.kind !== "changes") return;
     if (event.everything) this.#begin();
+    // In time, for the store knows the last of them alone.
+    this.#heard += 1;
+    if (this.#entries && this.#heard === WRITES / 2)
+      this.#source.read((tx) => this.#look(tx)).catch(() => undefined);
     for (const { space, table, id } of event.records)
       if (table === this.#table && (space ?? "") === this.#space) this.note([this.#space, table, id]);
   }
 
   #begin(): void {
-    this.#entries = null;
+    this.#entries = this.#number = null;
     this.#changed = new Map();
+  }
+
+  /**
+   * Notes what the store says of its last writes. Where they are too many, the indexes are begun again. Answers the number of the
+   * last write in this transaction.
+   */
+  async #look(tx: Transaction): Promise<number> {
+    for (;;) {
+      const [changed, since] = [this.#changed, this.#number];
+      const { number, keys } = await notedSince(tx, since);
+      if (changed !== this.#changed) return number;
+      if (since !== this.#number) continue; // another one has noted meanwhile
+      if (!keys) this.#begin();
+      for (const key of keys ?? []) if (key[0] === this.#space && key[1] === this.#table) this.note(key);
+      this.#number = number;
+      this.#heard = 0;
+      return number;
+    }
   }
 
   /** A record may read otherwise. */
@@ -73,8 +100,8 @@ export class KeptIndexes {
 
   async #make(): Promise<void> {
     for (let n = 0; n < TRIES && !this.#entries; n += 1) {
-      const [entries, changed] = [new TableEntries(this.#indexes), new Map<string, Key>()];
-      this.#changed = changed; // what happens from here on may be too late for what is read
+      this.#begin();
+      const [entries, changed] = [new TableEntries(this.#indexes), this.#changed];
       await this.#fill(entries);
       if (this.#changed === changed) this.#entries = entries;
     }
@@ -83,6 +110,7 @@ export class KeptIndexes {
 
   /** Reads what has changed, neighbours at once. */
   async #catchUp(): Promise<void> {
+    await this.#source.read((tx) => this.#look(tx)); // or the same would be noted again, and read
     const changed = this.#changed;
     const texts = [...changed.keys()].sort();
     for (let start = 0; start < texts.length && this.#changed === changed; start += PART) {
@@ -107,7 +135,10 @@ export class KeptIndexes {
 
   #rows(from?: Key, limit?: number): Promise<RecordRow[]> {
     const place = [this.#space, this.#table];
-    return this.#source.read((tx) => tx.all("records", place, undefined, limit, from));
+    return this.#source.read(async (tx) => {
+      await this.#look(tx);
+      return tx.all("records", place, undefined, limit, from);
+    });
   }
 
   async #add(entries: TableEntries, rows: readonly RecordRow[]): Promise<void> {
@@ -123,20 +154,27 @@ export class KeptIndexes {
    * read at the same time, from an older or a newer state of it.
    */
   async entries(tx: Transaction): Promise<Renewed | null> {
-    const records = this.#entries && (await this.#settle(tx, [...this.#changed]));
+    const number = this.#entries && (await this.#look(tx));
+    const records = this.#entries && (await this.#settle(tx, [...this.#changed], number));
     return records && this.#entries && { entries: this.#entries, records };
   }
 
-  /** Reads what has changed. */
-  async #settle(tx: Transaction, noted: readonly Noted[]): Promise<Map<string, RecordRow>> {
+  /** Reads what has changed. `number`: of the last write in this transaction. */
+  async #settle(
+    tx: Transaction,
+    noted: readonly Noted[],
+    number: number | null = null,
+  ): Promise<Map<string, RecordRow>> {
     const changed = this.#changed;
     const rows = noted[0] ? await tx.among(noted.map(([, key]) => key)) : [];
     const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
-    // What was noted again meanwhile is read later, and what is not noted any more another one has set: perhaps to what is newer.
-    const settled = noted.filter(([text, key]) => changed.get(text) === key);
+    // What is not noted any more another one has set, perhaps to what is newer, and what was noted again is read again later. It is set
+    // all the same where nobody has seen a newer state: this one is to be answered.
+    const newest = number !== null && number === this.#number;
+    const settled = noted.filter(([text, key]) => (newest ? changed.has(text) : changed.get(text) === key));
     if (changed === this.#changed)
       this.#entries?.set(settled.map(([text]) => [text, held.get(text)] as const));
-    for (const [text] of settled) changed.delete(text);
+    for (const [text, key] of settled) if (changed.get(text) === key) changed.delete(text);
     return held;
   }
 }

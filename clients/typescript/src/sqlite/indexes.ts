@@ -74,8 +74,9 @@ function orderBy({ equal, sorted, descending }: IndexRange, columns: readonly st
   return sorted || !rest[0] ? ` ORDER BY ${[...terms, "id"].join(", ")}` : "";
 }
 
+/** SQLite takes two names as one that differ in capitals only. */
 function nameOf(table: string, fields: readonly string[]): string {
-  return PREFIX + JSON.stringify([table, ...fields]);
+  return PREFIX + JSON.stringify([table, ...fields]).replace(/[A-Z^]/g, "^$&");
 }
 
 function statementOf(table: string, fields: readonly string[], version: string): string {

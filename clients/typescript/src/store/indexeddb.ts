@@ -78,8 +78,8 @@ export class IndexedDbStore implements RowStore {
   }
 
   #start(database: IDBDatabase, mode: IDBTransactionMode): IDBTransaction {
-    const durability = this.#options.durability === "full" ? "strict" : "relaxed";
-    return database.transaction(NAMES, mode, { durability });
+    const { durability } = this.#options;
+    return database.transaction(NAMES, mode, { durability: durability === "full" ? "strict" : "relaxed" });
   }
 
   async #perform<T>(transaction: IDBTransaction, work: RowWork<T>): Promise<T> {

@@ -23,9 +23,15 @@ export type Prepare = RowWork<void>;
  */
 export type MakeStore = (name: string, prepare: Prepare, options?: StoreOptions) => Promise<RowStore>;
 
+/** What is declared, and what makes a store one that indexes in memory can follow. */
+export interface IndexOptions {
+  readonly declared: object;
+  noting(rows: RowStore): RowStore;
+}
+
 export interface StoreOptions {
   readonly search?: object | undefined;
-  readonly indexes?: { readonly declared: object } | undefined;
+  readonly indexes?: IndexOptions | undefined;
   readonly store?: MakeStore | undefined;
   readonly indexedDB?: IDBFactory | null | undefined;
   readonly durability?: Durability | undefined;
@@ -50,7 +56,7 @@ export async function openStore(
     opening.then((late) => late.close()).catch(() => {});
     throw error;
   });
-  return new Store(rows, patience, landed);
+  return new Store(options.indexes?.noting(rows) ?? rows, patience, landed);
 }
 
 async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {

@@ -112,3 +112,14 @@ it("are not those of another version of SQLite, which rounds otherwise, also whe
   await again.close();
   expect(await executed(path, sql)).toEqual([{ sql: own }]);
 });
+
+it("are made of fields and tables whose names differ in capitals only", async () => {
+  const path = join(newFolder(), "a.db");
+  const replica = await at(path, { t: ["a", "A", "^a", ["a", "A"]], T: ["a"] });
+  await replica.put("t", "x", { a: "1", A: "2", "^a": "3" });
+  expect(await ranged(replica, "1")).toEqual([["", "t", "x"]]);
+  await replica.close();
+  const lower = (name: unknown): string => String(name).toLowerCase();
+  const held = (await executed(path, HELD)) as { name: string }[];
+  expect(new Set(held.map(({ name }) => lower(name))).size).toBe(5);
+});
