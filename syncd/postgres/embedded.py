@@ -38,6 +38,7 @@ from syncd.postgres.cluster import (
     write_configuration,
 )
 from syncd.postgres.launch import Account, EmbeddedError, account_for, die_with_parent
+from syncd.postgres.orphans import Orphans, supervises
 
 LONGEST_SOCKET_FOLDER = 107 - len(f"/.s.PGSQL.{PORT}")
 
@@ -116,8 +117,7 @@ class EmbeddedPostgres:
             if not self.pgdata.exists():
                 create_cluster(self.pgdata, self._found(), self._account, lock=self._lock)
             write_configuration(self.pgdata, self._found(), self._account, self._settings)
-            # Nobody else can be running here, whatever process has got the number in the file by now.
-            self._forget_pid_file()
+            self._forget_pid_files()
             self._process = self._spawn()
             meanwhile()
             self._until_ready()
@@ -235,28 +235,36 @@ class EmbeddedPostgres:
         return lock
 
     def _hold(self, lock: int) -> None:
-        deadline = time.monotonic() + 15
+        orphans = Orphans(lock)
+
+        def supervised() -> bool:
+            return supervises(os.pread(lock, 20, 0).decode().strip(), lock)
+
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                holder = os.pread(lock, 20, 0).decode().strip()
-                if _alive(holder) or time.monotonic() > deadline:
+                if supervised() or orphans.waited > 15:
+                    holder = os.pread(lock, 20, 0).decode().strip()
                     raise EmbeddedError(
                         f"{self.data_dir} is in use by another syncd (process {holder or 'unknown'}): "
                         "stop that one, or choose another --data-dir."
                     ) from None
+                # Asked again: the next supervisor may have begun while they were looked for.
+                orphans.end(lambda: not supervised())
                 time.sleep(0.02)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
 
     def _until_ready(self) -> None:
         """Waits for the postmaster; after a crash the last one's backends may need a moment to notice and go."""
-        deadline = time.monotonic() + 30
+        assert self._lock is not None
+        orphans = Orphans(self._lock)
         while not self._wait_until_ready():
-            if time.monotonic() > deadline or "still in use" not in self._last_words():
+            if orphans.waited > 30 or "still in use" not in self._last_words():
                 raise EmbeddedError(f"the database does not start; the end of {self.log}:\n{self._last_words()}")
+            orphans.end()
             time.sleep(0.05)
             self._process = self._spawn()
 
@@ -306,19 +314,12 @@ class EmbeddedPostgres:
             return "\n".join(log.read().decode(errors="replace").splitlines()[-8:])
         return ""
 
-    def _forget_pid_file(self) -> None:
+    def _forget_pid_files(self) -> None:
+        """Nobody else can be running here, whatever process has got the number in such a file by now, or ended and
+        was not waited for."""
         with self._account.acting():
             (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
+            (self.socket_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
 
 def _socket_folder(data_dir: Path, account: Account) -> Path:
