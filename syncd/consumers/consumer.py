@@ -83,6 +83,7 @@ class Consumer:
         self.name, self._options = name, options
         whose = (dsn, name, uuid4(), options.lease)
         self._reading, self._acking = ConsumerLine(*whose), ConsumerLine(*whose)
+        self._writing = ConsumerLine(*whose, keeps=False)
         self._bus = bus if bus is not None else NotifyBus(dsn)
         self._feeds, self._hearing = FeedsToRead(), Hearing()
         self._current: ConsumerBatch | None = None
@@ -107,7 +108,8 @@ class Consumer:
         with suppress(*GONE, UnknownConsumer):
             async with asyncio.timeout(5), self._reading.session() as session:
                 await session.leave()
-        await asyncio.gather(self._reading.close(), self._acking.close(), self._bus.close(), return_exceptions=True)
+        lines = self._reading, self._acking, self._writing
+        await asyncio.gather(*(line.close() for line in lines), self._bus.close(), return_exceptions=True)
 
     async def next(self, wait: bool = True) -> ConsumerBatch | None:
         """The next batch; where the last one was not acknowledged, that one again after a pause. None: there is none,
@@ -144,7 +146,7 @@ class Consumer:
     @asynccontextmanager
     async def transaction(self, batch: ConsumerBatch) -> AsyncIterator[Any]:
         """See ConsumerBatch.transaction."""
-        async with self._settling(batch) as session, session.connection.transaction():
+        async with self._settling(batch, self._writing) as session, session.connection.transaction():
             await session.ack(batch.places)
             yield session.connection
             await batch.perform(session.connection)
@@ -154,16 +156,16 @@ class Consumer:
         if batch.writes:
             async with self.transaction(batch):
                 return
-        async with self._settling(batch) as session:
+        async with self._settling(batch, self._acking) as session:
             await session.ack(batch.places)
 
     @asynccontextmanager
-    async def _settling(self, batch: ConsumerBatch) -> AsyncIterator[ConsumerSession]:
+    async def _settling(self, batch: ConsumerBatch, line: ConsumerLine) -> AsyncIterator[ConsumerSession]:
         """The connection for an acknowledgement; where the block ends well, that has come about."""
         if batch.settled:
             raise RuntimeError("the batch is acknowledged already, or lost")
         try:
-            async with self._acking.session() as session:
+            async with line.session() as session:
                 yield session
         except BatchLost:
             self._lose(batch)

@@ -1,4 +1,4 @@
-"""A consumer's connections: one over which it reads and says that it is there, one over which it acknowledges."""
+"""A consumer's connections: one to read and to say that it is there, one to acknowledge, one to write."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) ->
 class ConsumerLine:
     """A connection that is made when it is needed, and again when it was lost. One call at a time. `lease`: seconds
     after which the database ends a transaction in which its process stands still, as that keeps its slots to itself.
-    Where it stands still within a statement another process ends it, which knows its connections by the holder."""
+    Where it stands still within a statement another process ends it, which knows its connections by the holder.
+    `keeps`: statements stay prepared; not where a handler's own are sent, whose tables may be altered meanwhile."""
 
-    def __init__(self, dsn: str, name: str, holder: UUID, lease: float) -> None:
+    def __init__(self, dsn: str, name: str, holder: UUID, lease: float, *, keeps: bool = True) -> None:
         self._dsn, self._name, self._holder = for_writing(dsn), name, holder
         self._settings = {
             **AT_START,
@@ -42,7 +43,7 @@ class ConsumerLine:
             "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms",
         }
         self._connection: Any = None
-        self._kept: int | None = None
+        self._kept: int | None = None if keeps else 0
         self._turn = asyncio.Lock()
 
     @asynccontextmanager

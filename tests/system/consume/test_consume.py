@@ -195,6 +195,25 @@ async def test_apps_and_tables_that_were_not_named_do_not_come(server: Server, d
     assert lags == [(0,)]
 
 
+async def test_a_handler_s_table_may_be_altered_meanwhile(server: Server, device: Make) -> None:
+    """A statement that was kept prepared fails once in a transaction, and that would end the consumer."""
+    ada, one, _ = two_spaces(device)
+    for n in range(4):
+        ada.write({**edit(f"r{n}", n + 1, x=n), "spaceId": one})
+    table = f"public.{unique('altered')}".replace("-", "_")
+    await run(server.owner_dsn, f"CREATE TABLE {table} (id text PRIMARY KEY)")
+    name, rounds = unique("c"), 0
+    async with aclosing(
+        consume(name, database=server.owner_dsn, app=ada.app, start="beginning", batch=1, wait=False)
+    ) as batches:
+        async for batch in batches:
+            async with batch.transaction() as connection:
+                assert await connection.fetch(f"SELECT * FROM {table} WHERE id = $1", "x") == []
+            rounds += 1
+            await run(server.owner_dsn, f"ALTER TABLE {table} ADD COLUMN c{rounds} text")
+    assert rounds == 4
+
+
 async def test_a_push_that_commits_late_is_not_missed(server: Server, device: Make) -> None:
     """Others were numbered and read meanwhile, and its feed had no head then."""
     ada, one, two = two_spaces(device)
