@@ -2,7 +2,8 @@
 -- Called by functions alone.
 
 -- Of the feeds at p_active, those that a page reads to their heads, as far as it has room for p_left changes, in their order. swept: the
--- whole state, newest first, of one that a sweep has not begun with; base: as of sync_state_text, null: from the log.
+-- whole state, newest first, of one that a sweep has not begun with; base: as of sync_state_text, null: from the log. A sweep at the start of
+-- its rest may have read the tables of "first" already: where the feed has moved since, what those were written is in no rest.
 CREATE OR REPLACE FUNCTION syncd.sync_feeds_fitting(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
                                          p_without integer[], p_history boolean, p_left integer)
 RETURNS TABLE (k integer, space_no integer, head bigint, after bigint, base bigint, swept boolean, whole text, quoted text, large boolean)
@@ -23,7 +24,8 @@ LANGUAGE sql STABLE AS $$
                   FROM unnest(p_active) WITH ORDINALITY AS a (k, n)) c
             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = p_app
             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
-            WHERE (h.head > c.seq OR c.base <> -1) AND (c.base >= -1 OR c.swept) AND NOT h.space_no = ANY (p_without)) d) w
+            WHERE (h.head > c.seq OR c.base <> -1) AND NOT h.space_no = ANY (p_without)
+              AND (c.base >= -1 OR c.swept AND (h.head = c.seq OR c.base = syncd.sync_phase_base('first', c.seq)))) d) w
     WHERE w.total <= p_left ORDER BY w.n
 $$;
 

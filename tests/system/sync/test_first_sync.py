@@ -71,6 +71,23 @@ def test_what_happens_meanwhile_comes_after_it_and_nothing_is_missed(device: Mak
     assert "r11" not in values(taken)
 
 
+def test_of_many_spaces_nothing_is_missed_that_is_written_behind_its_named_tables(device: Make) -> None:
+    """Small feeds are read together. A page ends where the named tables of one are there, and they are written to."""
+    ada = device(unique("ada"))
+    spaces = [ada.create(unique("space")) for _ in range(9)]
+    for space in spaces:
+        fill(ada, 10, spaceId=space)
+    page = ada.pull(limit=1, first="cards")
+    assert {change["table"] for change in page["serverChanges"]} == {"cards"}
+    for space in spaces:
+        gone = {"id": "r4", "op": "delete", "deletedAt": at(50), "changeId": unique("k")}
+        ada.write(*({**one, "table": "cards", "spaceId": space} for one in (edit("r1", 50, n="new"), gone)))
+    changes = page["serverChanges"] + ada.drain(page["syncedUntil"])[0]
+    for space in spaces:
+        held = values([change for change in changes if change["spaceId"] == space])
+        assert held == {"r1": {"n": "new"}, **{f"r{n}": {"n": n} for n in range(10) if n not in (1, 4)}}
+
+
 def test_a_push_in_the_middle_of_it_goes_on_with_it(device: Make) -> None:
     user = unique("ada")
     ada, bob = device(user), device(user, "c2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,24 @@ def test_a_wider_choice_of_tables_brings_the_new_ones_alone(device: Make, limit:
     assert ada.drain(all_["syncedUntil"])[0] == []
 
 
+def test_of_many_spaces_known_tables_bring_what_was_written_to_them(device: Make) -> None:
+    """Small feeds are read together: of known tables what was written since has to come besides the new ones."""
+    ada = device(unique("ada"))
+    spaces = [ada.create(unique("space")) for _ in range(9)]
+    for space in spaces:
+        put(ada, "cards", "c", 1, space, n=1)
+        put(ada, "cards", "gone", 1, space, n=1)
+        put(ada, "lists", "l", 2, space, n=1)
+    _, cursor = ada.drain(collection="cards")
+    for space in spaces:
+        put(ada, "cards", "c", 5, space, n=2)
+        drop(ada, "cards", "gone", 6, space)
+    page = ada.pull(cursor, collection="cards,lists", knownCollection="cards")
+    came = page["serverChanges"] + ada.drain(page["syncedUntil"], collection="cards,lists")[0]
+    assert ids(came) == sorted(["c", "gone", "l"] * 9)
+    assert values(came) == {"c": {"n": 2}, "l": {"n": 1}}
+
+
 def test_a_narrower_choice_of_tables_goes_on_from_its_cursor(device: Make) -> None:
     ada = device(unique("ada"))
     put(ada, "cards", "c", 1, n=1)
@@ -172,3 +191,88 @@ def test_the_first_generation_sees_what_it_saw(device: Make) -> None:
     page = old.pull(spaces=[red], knownSpaces=[red], knownCollection="x")
     assert ids(page["serverChanges"]) == ["own", "r"]
     assert "partial" not in page.get("spaces", {})
+
+
+Key = tuple[str, str, str]
+TABLES = ("cards", "lists", "notes")
+
+
+class Part:
+    """A device that keeps what it chooses, and says with its next pull what it has of what it had. `held`: the values
+    of records by space, table and id; `kept`: the spaces and tables that its cursor is for."""
+
+    def __init__(self, device: Device, spaces: list[str], chance: random.Random) -> None:
+        self.device, self.all, self.chance = device, spaces, chance
+        self.since, self.more = "", True
+        self.held: dict[Key, Json] = {}
+        self.kept = self.wanted = self.some()
+        self.first = chance.choice([{}, {"first": chance.choice(TABLES)}])
+
+    def some(self) -> tuple[set[str], set[str]]:
+        """Some spaces and tables, often all."""
+        parts = []
+        for names in (self.all, list(TABLES)):
+            parts.append(set(names if self.chance.random() < 0.4 else self.chance.sample(names, len(names) // 2 + 1)))
+        return parts[0], parts[1]
+
+    def choose(self) -> None:
+        """Another choice: what is not in it is given up."""
+        self.wanted = self.some()
+        self.kept = self.kept[0] & self.wanted[0], self.kept[1] & self.wanted[1]
+        self.held = {
+            key: fields for key, fields in self.held.items() if key[0] in self.kept[0] and key[1] in self.kept[1]
+        }
+
+    def read(self, limit: int) -> None:
+        """One page. A device that has nothing of what its cursor is for begins again."""
+        if not (self.kept[0] and self.kept[1]):
+            self.since, self.held = "", {}
+        known = {} if not self.since else {"knownSpaces": sorted(self.kept[0]), "knownCollection": sorted(self.kept[1])}
+        wanted = {"spaces": sorted(self.wanted[0]), "collection": sorted(self.wanted[1])}
+        page = self.device.pull(self.since, limit=limit, **wanted, **known, **self.first)
+        for change in page["serverChanges"]:
+            assert change["spaceId"] in self.wanted[0]
+            assert change["table"] in self.wanted[1]
+        take(self.held, page["serverChanges"])
+        self.since, self.more, self.kept = page["syncedUntil"], page["hasMore"], self.wanted
+
+
+def take(held: dict[Key, Json], changes: list[Json]) -> None:
+    """Writes changes into records."""
+    for change in changes:
+        record = held.setdefault((change["spaceId"], change["table"], change["id"]), {})
+        record |= {name: register["value"] for name, register in change["fields"].items()}
+
+
+def alive(held: dict[Key, Json], spaces: set[str], tables: set[str]) -> dict[Key, Json]:
+    """The records of some spaces and tables that are not deleted."""
+    some = {key: record for key, record in held.items() if key[0] in spaces and key[1] in tables}
+    return {key: record for key, record in some.items() if record.get("deletedAt") is None}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_chosen_and_written_between_pages_it_ends_with_its_part_of_the_whole(
+    device: Make, seed: int
+) -> None:
+    """Ten spaces, as small feeds are read together from eight on."""
+    chance, ada = random.Random(seed), device(unique("ada"))
+    spaces = [ada.create(unique(f"s{n}")) for n in range(10)]
+    part, when = Part(ada, spaces, chance), 0
+    for _ in range(25):
+        changes = []
+        for _ in range(chance.choice([0, 1, 12])):
+            when += 1
+            change = edit(f"r{chance.randrange(4)}", when, **{chance.choice("mn"): when})
+            if chance.random() < 0.25:
+                change = {"id": change["id"], "op": "delete", "deletedAt": at(when), "changeId": unique("k")}
+            changes.append({**change, "table": chance.choice(TABLES), "spaceId": chance.choice(spaces)})
+        if changes:
+            ada.push(*changes)
+        if chance.random() < 0.3:
+            part.choose()
+        part.read(chance.choice([1, 4, 30, 1000]))
+    while part.more or part.kept != part.wanted:
+        part.read(1000)
+    whole: dict[Key, Json] = {}
+    take(whole, ada.drain()[0])
+    assert alive(part.held, set(spaces), set(TABLES)) == alive(whole, *part.wanted)
