@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,121 @@ def test_a_write_elsewhere_is_refused_at_once(opened: Open) -> None:
 def test_a_choice_that_cannot_be_is_refused(opened: Open, choice: dict[str, Any]) -> None:
     with pytest.raises(InvalidQuery):
         opened(unique("ada"), "part", **choice)
+
+
+def test_a_choice_that_is_made_back_while_a_page_is_on_its_way_loses_nothing(opened: Open, line: Line) -> None:
+    """The page is of what was removed in between, and its cursor is past that."""
+    ada = unique("ada")
+    whole, part = opened(ada), opened(ada, "part", tables=["cards"])
+    whole.put("cards", "early", {"n": 1})
+    whole.sync()
+    part.sync()
+    whole.put("cards", "late", {"n": 2})
+    whole.sync()
+    others = iter([["lists"], ["cards"]])
+    line.meanwhile = lambda: [choose(part.store, None, tables, ada) for tables in others]
+    part.sync()
+    assert {record.id for record in part.query("cards")} == {"early", "late"}
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_what_was_given_up_comes_again_from_a_server_of_before(opened: Open, line: Line, upgraded: bool) -> None:
+    ada = unique("ada")
+    whole = opened(ada)
+    whole.put("cards", "a", {"n": 1})
+    whole.put("lists", "a", {"n": 1})
+    whole.sync()
+    line.old = True
+    opened(ada, "part").sync()
+    opened(ada, "part", tables=["cards"])
+    part = opened(ada, "part", tables="all")
+    part.sync()
+    line.old = not upgraded
+    part.sync()
+    assert shown(part) == shown(whole)
+
+
+def test_a_space_that_was_given_up_comes_again_where_the_server_has_become_an_older_one(
+    server: Server, opened: Open, line: Line
+) -> None:
+    ada = unique("ada")
+    red = create_space(server, ada)
+    whole = opened(ada)
+    whole.put("cards", "a", {"n": 1})
+    whole.put("cards", "a", {"n": 1}, space=red)
+    whole.sync()
+    opened(ada, "part", spaces=[None, red]).sync()
+    opened(ada, "part", spaces=[None])
+    part = opened(ada, "part", spaces=[None, red])
+    line.old = True
+    part.sync()
+    assert shown(part) == shown(whole)
+
+
+def test_a_choice_that_is_made_back_before_a_sync_downloads_what_was_removed_alone(
+    server: Server, opened: Open
+) -> None:
+    ada = unique("ada")
+    red = create_space(server, ada)
+    whole = opened(ada)
+    whole.put("cards", "a", {"n": 1})
+    whole.put("cards", "a", {"n": 1}, space=red)
+    whole.sync()
+    opened(ada, "part").sync()
+    opened(ada, "part", spaces=[None])
+    part = opened(ada, "part", spaces="all")
+    assert part.sync().pulled == 1
+    assert shown(part) == shown(whole)
+
+
+def test_the_longest_choice_that_is_taken_is_synced(opened: Open, line: Line) -> None:
+    """All names stand twice in its address, which also names the changes that the server has to have."""
+    ada, taken = unique("ada"), 0
+    tables, spaces = [f"table {n:03}" for n in range(100)], [f"spaceid{n:03}" for n in range(100)]
+    for most in range(100, 0, -1):
+        with suppress(InvalidQuery):
+            opened(ada, "part", tables=tables, spaces=[None, *spaces[:most]])
+            taken = most
+            break
+    assert 0 < taken < 100
+    part = opened(ada, "part", tables=tables[1:], spaces=[None, *spaces[: taken - 1]])
+    part.sync()
+    for n in range(16):
+        part.put(tables[1], f"r{n}", {"n": n})
+        part.push()
+    part = opened(ada, "part", tables=tables, spaces=[None, *spaces[:taken]])
+    line.came.clear()
+    part.sync()
+    assert b'"partial"' in line.came[-1]
+    assert len(shown(part)) == 16
+
+
+def test_a_verification_brings_nothing_back_of_what_is_given_up_meanwhile(opened: Open, line: Line) -> None:
+    ada = unique("ada")
+    part = opened(ada, "part")
+    part.put("cards", "a", {"n": 1})
+    part.put("lists", "b", {"n": 1})
+    part.sync()
+    with part.store.write() as db:
+        db.execute("DELETE FROM records WHERE tbl = 'lists'")
+    line.meanwhile = lambda: b'"buckets"' in line.came[-1] and choose(part.store, None, ["cards"], ada)
+    assert part.verify().skipped == []
+    assert [table for _, table, _ in shown(part)] == ["cards"]
+
+
+def test_the_conflicts_of_what_is_given_up_go_but_for_those_of_what_is_unsent(opened: Open) -> None:
+    """Of what it is not sent any more, a replica would not hear that it was erased."""
+    ada = unique("ada")
+    whole, part = opened(ada), opened(ada, "part")
+    for name in ("a", "b"):
+        whole.put("cards", name, {"n": 1})
+        part.put("cards", name, {"n": 2})
+    whole.sync()
+    part.sync()
+    assert {conflict.id for conflict in part.conflicts()} == {"a", "b"}
+    part.put("cards", "b", {"n": 3})
+    part = opened(ada, "part", tables=["lists"])
+    assert {conflict.id for conflict in part.conflicts()} == {"b"}
 
 
 class World:

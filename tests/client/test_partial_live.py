@@ -107,3 +107,28 @@ async def test_a_choice_made_by_another_process_while_it_is_live_loses_nothing(
         await until(lambda: part.local.get("cards", "late") is not None, "what was written since")
         await until(lambda: part.local.get("cards", "a", space=red) is not None, "what was chosen again")
         await until(lambda: live.state.name == "live", "it is live again")
+
+
+async def test_a_choice_that_another_process_makes_back_while_it_is_live_loses_nothing(device: Open) -> None:
+    whole, part = device("whole"), device("part", tables=["cards"])
+    await whole.put("cards", "early", {"n": 1})
+    await whole.sync()
+    async with part.live(policy=QUICK):
+        await until(lambda: part.local.get("cards", "early") is not None, "what is chosen")
+        await device("part", tables=["lists"]).close()
+        await device("part", tables=["cards"]).close()
+        await whole.put("cards", "late", {"n": 2})
+        await whole.sync()
+        await until(lambda: part.local.get("cards", "late") is not None, "what was written since", 30)
+        await until(lambda: part.local.get("cards", "early") is not None, "what was removed in between", 30)
+    assert part.local.verify().differences == 0
+
+
+async def test_what_another_process_adds_to_the_choice_comes_while_nothing_else_happens(device: Open) -> None:
+    whole, part = device("whole"), device("part", tables=["cards"])
+    await whole.put("lists", "a", {"n": 1})
+    await whole.sync()
+    async with part.live(policy=QUICK) as live:
+        await until(lambda: live.state.name == "live", "it is live")
+        await device("part", tables=["cards", "lists"]).close()
+        await until(lambda: part.local.get("lists", "a") is not None, "what was added", 30)

@@ -16,6 +16,7 @@ from ..data.events import Presence
 from ..error_codes import TEXTS
 from ..errors import SyncdError
 from ..store import copied, outbox
+from ..store.choice import revision
 from ..store.store import get_meta
 from ..sync import apply, partial
 from ..sync.reply import Page
@@ -40,7 +41,7 @@ from .tasks import in_thread, until_one_fails
 
 log = logging.getLogger("syncd_client")
 _COPIED = Ending("offline", "device_copied", TEXTS["device_copied"][0], opened=True)
-_CHOSEN = Ending("offline", "restarted", "The file was opened with another choice.", opened=True)
+_CHOSEN = Ending("offline", "restarted", "The replica began again, or keeps something else.", opened=True)
 _LAST = 2**62
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
 
@@ -79,7 +80,7 @@ class Connection:
         self._heard = 0.0
         self._listening_since: float | None = None
         self._last = 0
-        self._attempt = 0
+        self._asked_at, self._attempt = (0, 0), 0
         self._sent = self._allowed = 0.0
         self._cursor_lost = False
         self._held: Ending | None = None
@@ -127,7 +128,7 @@ class Connection:
 
     async def _talk(self, token: str) -> Never:
         """Introduces itself; then reads, writes and renews the token until one of them fails."""
-        restarting, self._last = await in_thread(self._recall)
+        restarting, self._last, self._asked_at = await in_thread(self._recall)
         self._session = LiveSession(self._end.app, self._client, self._end.schema_version, restarting)
         await self._socket.send(self._session.auth(token))
         async with asyncio.timeout(self._end.policy.open_timeout):
@@ -136,10 +137,10 @@ class Connection:
         await until_one_fails(self._read(), self._write(), self._renew(token, accepted), self._listen_for_life())
         raise AssertionError("a connection ends by an exception")
 
-    def _recall(self) -> tuple[bool, int]:
+    def _recall(self) -> tuple[bool, int, tuple[int, int]]:
         with self._end.store.read() as db:
             last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
-            return bool(get_meta(db, "restarting", 0)), last
+            return bool(get_meta(db, "restarting", 0)), last, revision(db)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -174,14 +175,13 @@ class Connection:
             case SubscribeRefused(cursor_lost=True):
                 with self._end.store.write() as db:
                     partial.begin_restart(db)
+                    self._asked_at = revision(db)
         return meaning
 
     def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
         with self._end.store.write() as db:
-            taken = partial.current(db, page, self._session.chosen)
+            taken = partial.current(db, page, self._asked_at)
             done = apply.apply_page(db, taken, pushed, self._session.checked)
-            if taken.partial:
-                self._session.chosen = partial.asked(db)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
         if done.erased:
@@ -261,7 +261,7 @@ class Connection:
             packed, unread = await in_thread(self._pack)
             match self._session.next(bool(packed), unread):
                 case Want.UNSUBSCRIBE:
-                    _, self._last = await in_thread(self._recall)
+                    _, self._last, _ = await in_thread(self._recall)
                     await self._socket.send(self._session.unsubscribe())
                 case Want.PUSH:
                     await self._push()
@@ -275,10 +275,12 @@ class Connection:
 
     def _pack(self) -> tuple[list[Packed], bool]:
         """The next push, and whether some of it is for a space that the server has not named yet. What is written while
-        the backlog is sent waits until the subscription is made."""
+        the backlog is sent waits until the subscription is made. Raises ConnectionOver where the choice has changed."""
         last = _LAST if self._session.subscribed else self._last
         limits = self._end.limits
         with self._end.store.read() as db:
+            if revision(db) != self._asked_at:
+                raise ConnectionOver(_CHOSEN)
             packed = outbox.pack(db, last, limits.push_changes, self._end.pace.size)
             return packed, bool(outbox.unread(db, packed))
 
@@ -326,11 +328,8 @@ class Connection:
 
     def _place(self) -> tuple[str, list[str], str, Mapping[str, list[str]]]:
         with self._end.store.read() as db:
-            cursor, roles, chosen = get_meta(db, "cursor", ""), get_meta(db, "roles", ""), partial.asked(db)
-            acknowledged = apply.acknowledged(db)
-        if chosen:
-            partial.note_asked(self._end.store)
-        return str(cursor), acknowledged, str(roles), chosen
+            cursor, roles = str(get_meta(db, "cursor", "")), str(get_meta(db, "roles", ""))
+            return cursor, apply.acknowledged(db), roles, partial.asked(db)
 
     async def _fix(self) -> None:
         """Sends over HTTP a push that was refused whole: its answer names the culprit, which is set aside."""

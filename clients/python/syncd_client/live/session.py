@@ -158,7 +158,6 @@ class LiveSession:
         self.user: str | None = None
         self.awaiting: Awaited | None = None
         self.checked: tuple[str, ...] = ()
-        self.chosen: Mapping[str, Sequence[str]] = {}
         self.subscribed = self.spaces_named = self.caught_up = False
         self.push_held = self.subscribe_held = self.refused = False
 
@@ -206,8 +205,7 @@ class LiveSession:
         """
         self.subscribed, self.checked = True, tuple(acknowledged)
         self.spaces_named = self.caught_up = False
-        self.chosen = chosen or {}
-        wanted: dict[str, Any] = dict(self.chosen)
+        wanted: dict[str, Any] = dict(chosen or {})
         if first:
             wanted["first"] = list(first)
         if acknowledged:

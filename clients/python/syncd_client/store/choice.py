@@ -13,8 +13,10 @@ from ..errors import NotReplicated
 from .restamp import resettle
 from .store import get_meta, set_meta
 
-CHOSEN, KNOWN, PARTIAL = "chosen", "known", "partial"  # in `meta`
+CHOSEN, KNOWN, CHOICES = "chosen", "known", "choices"  # in `meta`; the last is how many were made
 Names = tuple[str, ...] | None  # sorted; None: all
+_DELETE_CONFLICTS = """DELETE FROM conflicts WHERE tbl = ? AND space = ? AND NOT EXISTS (SELECT 1 FROM outbox o
+WHERE o.tbl = conflicts.tbl AND o.space = conflicts.space AND o.id = conflicts.id AND o.state <> 'aside')"""
 
 
 class Choice(NamedTuple):
@@ -62,6 +64,12 @@ def known(db: sqlite3.Connection) -> Choice | None:
     return _read(db, KNOWN)
 
 
+def revision(db: sqlite3.Connection) -> tuple[int, int]:
+    """Another one after each change of the choice, by whatever process, and after each beginning again. Where it is
+    another, an answer is of what may be gone by now, also if the choice is the same again."""
+    return get_meta(db, CHOICES, 0), get_meta(db, "round", 0)
+
+
 def _read(db: sqlite3.Connection, name: str) -> Choice | None:
     held = get_meta(db, name)
     return None if held is None else Choice(*(None if names is None else tuple(names) for names in parse(held)))
@@ -98,12 +106,17 @@ def told(choice: Choice, table: str, space: str) -> str:
 
 
 def evict(db: sqlite3.Connection, choice: Choice) -> None:
-    """Removes what is not of a choice. What is unsent stays, on top of nothing: what was confirmed is not followed."""
+    """Removes what is not of a choice. What is unsent stays, on top of nothing: what was confirmed is not followed.
+
+    Conflicts go with their records: nobody would hear that their values were erased.
+    """
     spaces = db.execute("SELECT id FROM spaces").fetchall()
     gone = [row for row in spaces if not choice.names(row[0])]
     db.executemany("DELETE FROM spaces WHERE id = ?", gone)
     db.executemany("DELETE FROM roles WHERE space = ?", gone)
     places = db.execute("SELECT DISTINCT tbl, space FROM records").fetchall()
     db.executemany("DELETE FROM records WHERE tbl = ? AND space = ?", [p for p in places if not choice.has(*p)])
+    places = db.execute("SELECT DISTINCT tbl, space FROM conflicts").fetchall()
+    db.executemany(_DELETE_CONFLICTS, [p for p in places if not choice.has(*p)])
     unsent: list[Key] = db.execute("SELECT DISTINCT tbl, space, id FROM outbox WHERE state <> 'aside'").fetchall()
     resettle(db, [key for key in unsent if not choice.has(key[0], key[1])])

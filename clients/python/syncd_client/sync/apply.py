@@ -14,7 +14,7 @@ from ..store import conflicts, outbox, restamp, roles
 from ..store.choice import chosen
 from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import UNSCRUBBED, get_meta, set_meta
-from .partial import note_answer, only
+from .partial import only
 from .reply import Page, Result
 from .report import Applied
 from .unseen import Unseen, own_edits
@@ -132,7 +132,6 @@ def _here(
 
 def _move_on(db: sqlite3.Connection, page: Page) -> bool:
     """Takes the cursor of a page that was applied. Returns whether that was the end of a restart."""
-    note_answer(db, page)
     if page.cursor is not None:
         set_meta(db, "cursor", page.cursor)
     restarted = not page.more and bool(get_meta(db, "restarting", 0))

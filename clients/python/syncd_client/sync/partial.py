@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..data.change import check_asked, name_space
 from ..errors import InvalidQuery
-from ..store.choice import CHOSEN, KNOWN, PARTIAL, Choice, Names, chosen, evict, forget, keep, known
+from ..store.choice import CHOICES, CHOSEN, KNOWN, Choice, Names, chosen, evict, forget, keep, known, revision
 from ..store.store import Store, get_meta, set_meta
 from .reply import Page
 
 _MOST = 100  # spaces, and tables
-_MOST_BYTES = 3500  # of their names in an address, in which they may stand twice
+_MOST_BYTES = 6500  # of their names in an address, of the 8 KiB that a server takes
 All = Literal["all"]
 
 
@@ -33,7 +33,7 @@ def choose(
     with store.write() as db:
         before = chosen(db)
         wanted = Choice(_wanted(named, before.spaces), _wanted(listed, before.tables))
-        if sum(len(quote(name, safe="")) + 8 for names in wanted for name in names or ()) > _MOST_BYTES:
+        if len(urlencode(params(_members(wanted, wanted)), doseq=True, quote_via=quote)) > _MOST_BYTES:
             raise InvalidQuery("the names of the chosen spaces and tables are too long together.")
         if wanted != before:
             _change(db, before, wanted)
@@ -64,12 +64,12 @@ def _check_many(name: str, given: object) -> None:
 def _change(db: sqlite3.Connection, before: Choice, wanted: Choice) -> None:
     had = known(db) or before
     rest, cursor = had.common(wanted), get_meta(db, "cursor", "")
+    set_meta(db, CHOICES, get_meta(db, CHOICES, 0) + 1)
     keep(db, CHOSEN, None if wanted.whole else wanted)
     keep(db, KNOWN, rest if cursor else None)
     if rest.spaces != wanted.spaces:
         set_meta(db, "roles", "")  # so that those that are new are named
-    # A server that does not filter has moved the cursor past what was left out.
-    if cursor and (rest.empty or (rest.spaces != wanted.spaces and not get_meta(db, PARTIAL))):
+    if cursor and rest.empty:
         begin_restart(db)
     evict(db, wanted)
 
@@ -87,7 +87,10 @@ def begin_restart(db: sqlite3.Connection) -> None:
 
 def asked(db: sqlite3.Connection) -> dict[str, list[str]]:
     """The members with which the replica asks for what it has chosen, as a subscription has them."""
-    choice, had = chosen(db), known(db) or Choice()
+    return _members(chosen(db), known(db) or Choice())
+
+
+def _members(choice: Choice, had: Choice) -> dict[str, list[str]]:
     lists = {
         "spaces": choice.spaces, "collections": choice.tables, "knownSpaces": had.spaces,
         "knownCollections": had.tables,
@@ -100,21 +103,6 @@ def params(asked_for: dict[str, list[str]]) -> dict[str, Any]:
     return {name.replace("ollections", "ollection"): names for name, names in asked_for.items()}
 
 
-def note_asked(store: Store) -> dict[str, list[str]]:
-    """Takes note that a connection is asked, whose first page alone says whether it filters."""
-    with store.write() as db:
-        forget(db, PARTIAL)
-        return asked(db)
-
-
-def note_unfiltered(db: sqlite3.Connection) -> None:
-    """Takes note of a page of a server that does not filter spaces; of tables it has sent all again where it had to."""
-    forget(db, PARTIAL)
-    had = known(db)
-    if had is not None and had.spaces is None:
-        forget(db, KNOWN)
-
-
 def only(page: Page, choice: Choice) -> Page:
     """What of a page is of a choice."""
     changes = [change for change in page.changes if choice.has(change.table, change.space)]
@@ -122,18 +110,19 @@ def only(page: Page, choice: Choice) -> Page:
     return replace(page, changes=changes, joined=joined, unreadable=unreadable)
 
 
-def note_answer(db: sqlite3.Connection, page: Page) -> None:
-    """Takes note of a page that goes on from what the replica had."""
-    if page.partial:
-        set_meta(db, PARTIAL, 1)
-        forget(db, KNOWN)
+def current(db: sqlite3.Connection, page: Page, asked_at: tuple[int, int]) -> Page:
+    """A page as it is; of one that the replica cannot go on from, what it says of the own changes, after which it asks
+    again. `asked_at`: the revision at which it was asked for.
 
-
-def current(db: sqlite3.Connection, page: Page, asked_for: Mapping[str, Sequence[str]]) -> Page:
-    """A page as it is; of one that was `asked_for` before another process opened the file with another choice, what it
-    says of the own changes. Its cursor is of what may be gone by now: the rest is asked for again."""
-    if page.cursor is None or asked(db) == asked_for:
+    A server that does not filter has moved its cursor past what is chosen and not known: there all is asked for again.
+    """
+    if page.cursor is None:
         return page
+    if revision(db) == asked_at:
+        if page.partial or known(db) in (None, chosen(db)):
+            forget(db, KNOWN)
+            return page
+        begin_restart(db)
     return replace(
         page, changes=(), cursor=None, more=True, joined=(), left=(), unreadable=(), roles=(), roles_until=None,
         partial=False, until="",

@@ -16,7 +16,7 @@ from ..data.events import Verified
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..errors import BadReply, shape
-from ..store.choice import Choice, chosen
+from ..store.choice import Choice, chosen, revision
 from ..store.records import load, purge, save, settle
 from ..store.store import Store, get_meta, set_meta
 from .report import Applied
@@ -131,7 +131,7 @@ class Verification:
         self._requests: list[DigestRequest] = []
         self._action: DigestAction | None = None
         self._repaired: set[Key] = set()
-        self._choice = Choice()
+        self._choice, self._chosen_at = Choice(), (0, 0)
         self.result = Verified()
 
     def next(self, cursor: str) -> DigestRequest | DigestAction | None:
@@ -145,7 +145,7 @@ class Verification:
             if self._left == set():
                 return None
             with self._store.read() as db:
-                self._choice = chosen(db)
+                self._choice, self._chosen_at = chosen(db), revision(db)
             self._since, self._held = cursor, {}
             self._requests = [DigestRequest("GET", self._params())]
         return self._requests[-1]
@@ -156,6 +156,10 @@ class Verification:
 
     def receive(self, body: bytes) -> None:
         """The answer to the request that came last. Raises BadReply."""
+        with self._store.read() as db:
+            if not self._is_current(db):
+                self.moved()
+                return
         request = self._requests.pop()
         try:
             wire = parse(body)
@@ -167,6 +171,10 @@ class Verification:
                 self._receive_spaces(wire)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
+
+    def _is_current(self, db: sqlite3.Connection) -> bool:
+        """Whether the replica is where it was when it asked, and keeps the same: another process may have chosen."""
+        return bool(get_meta(db, "cursor", "") == self._since and revision(db) == self._chosen_at)
 
     def moved(self) -> None:
         """Somebody wrote: what is not compared yet is, after a pull."""
@@ -229,7 +237,7 @@ class Verification:
         changes = {(c.table, c.space, c.record): c for c in map(read_change, wire["changes"])}
         gone: list[Key] = [(table, space_key(name), record) for table, record in wire["gone"]]
         with self._store.write() as db:
-            if get_meta(db, "cursor", "") != self._since:
+            if not self._is_current(db):
                 self.moved()
                 return
             changed = _replace(db, changes, gone)

@@ -68,6 +68,24 @@ async def test_a_lost_cursor_begins_again_and_keeps_what_is_unsent(
     assert await replica.get("t", "gone") is None
 
 
+async def test_a_wider_choice_begins_again_with_a_server_that_does_not_filter(
+    open_async: Open, live_script: LiveScript, script: Script
+) -> None:
+    """Its first frame has moved the cursor past what the device has given up."""
+    from syncd_client.sync.partial import choose
+
+    replica = open_async()
+    script.answers = [page(wire("r", n=(1, EARLY)), cursor="old")]
+    await replica.pull()
+    for tables in (["other"], ["other", "t"]):  # of "other" the device has all
+        choose(replica.local.store, None, tables, None)
+    frames = {"old": changes(cursor="n1"), "": changes(wire("r", n=(1, EARLY)), cursor="n2")}
+    live_script.on["subscribe"] = lambda frame, socket: frames[frame["since"]]
+    async with replica.live(policy=QUICK):
+        await until(lambda: replica.local.cursor == "n2")
+    assert await replica.get("t", "r") == {"n": 1}
+
+
 async def test_nothing_is_pushed_in_the_middle_of_a_restart(replica: AsyncReplica, live_script: LiveScript) -> None:
     from syncd_client.sync.partial import begin_restart
 
