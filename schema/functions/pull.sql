@@ -186,6 +186,7 @@ DECLARE
     v_matched integer; v_members integer;
     v_active  integer[];
     v_chosen  integer;  -- of the user's spaces, where a device keeps some alone
+    v_given   integer := 0;  -- positions that its cursor has: one that leaves it is news, as the cursor would keep it else
     v_roles   boolean := p_how ? 'roles' AND syncd.sync_roles_untold(p_user, p_how -> 'roles');
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
@@ -198,6 +199,7 @@ BEGIN
     v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
     v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
     IF p_how ? 'spaces' OR p_how ? 'known' THEN
+        v_given := cardinality(v.spaces);
         SELECT c.* INTO v.spaces, v.seqs, v.bases, v_chosen FROM syncd.sync_chosen(p_user, p_how, v.spaces, v.seqs, v.bases) c;
     END IF;
 
@@ -215,7 +217,7 @@ BEGIN
         END IF;
     END IF;
     v_members := coalesce(v_chosen, v_members);
-    v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
+    v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched OR cardinality(v_spaces) < v_given;
     IF v.trouble IS NULL AND v.news AND NOT p_how ? 'peek' THEN
         v := syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);
     END IF;

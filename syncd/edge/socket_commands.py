@@ -182,8 +182,9 @@ class SocketCommands:
 
 def _chosen(request: PullRequest, message: live_messages.Subscribe) -> PullRequest:
     """The same with what a subscription wants, and what its device has. Raises Malformed."""
+    known = message.knownCollections
     return request._replace(
-        spaces=live_messages.spaces_in(message.spaces or (), "spaces"),
-        known_tables=live_messages.tables_in(message.knownCollections, "knownCollections"),
-        known_spaces=live_messages.spaces_in(message.knownSpaces or (), "knownSpaces"),
+        spaces=live_messages.spaces_in(message.spaces, "spaces"),
+        known_tables=live_messages.some(known, live_messages.tables_in(known, "knownCollections"), "knownCollections"),
+        known_spaces=live_messages.spaces_in(message.knownSpaces, "knownSpaces"),
     )

@@ -54,7 +54,7 @@ def _round(state: LiveState, subscription: Subscription) -> Steps[None]:
         return
     unreadable = {number for number, _ in page.unreadable} & connection.spaces.keys()
     places = yield from _places(subscription, found)
-    known = yield from knows_spaces(state, connection, {position.space for position in places} | unreadable)
+    known = yield from knows_spaces(state, subscription, {position.space for position in places} | unreadable)
     if known and not subscription.again:
         _join(state, subscription, found, places, unreadable)
 

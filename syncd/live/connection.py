@@ -7,7 +7,7 @@ One that stands elsewhere, or whose device reads too slowly, catches up from its
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 from typing import Final, Protocol
 
@@ -15,7 +15,7 @@ from syncd.core.principal import Principal
 from syncd.live.batch import Batch
 from syncd.protocol.cursor import Bookmark
 from syncd.protocol.live_messages import MAX_PUSHED
-from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.pull_messages import PullPage, PullRequest, space_ids
 from syncd.protocol.push_answer import Result
 
 # Own event ids that never came by: the device's feed was not listened to, or the change was rejected.
@@ -128,6 +128,15 @@ class Subscription:
         self.live = self.again = self.told = self.catching_up = False
         # Acknowledged changes of the device's own that the place may not be past, and the start that they are known of.
         self._pushed, self._boot = deque(request.pushed, MAX_PUSHED), 0
+
+    @property
+    def spaces(self) -> Set[int]:
+        """Those of the connection's spaces that it is for."""
+        wanted, known = self.request.spaces, self.connection.spaces
+        if not wanted:
+            return known.keys()
+        ids = space_ids(wanted, self.connection.caller.user)
+        return {number for number, space_id in known.items() if space_id in ids}
 
     def takes_after(self, space: int, batch: Batch, keeps_up: bool) -> int:
         """The seq after which it takes of a batch, whose end is its place from now on; SKIPS where it has all of it, or

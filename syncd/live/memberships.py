@@ -10,7 +10,7 @@ from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable
 from syncd.live import effects
 from syncd.live.available import find_feeds
-from syncd.live.connection import Connection
+from syncd.live.connection import Connection, Subscription
 from syncd.live.effects import Steps
 from syncd.live.live_space import LiveSpace
 from syncd.live.state import LiveState
@@ -48,12 +48,12 @@ def renew(state: LiveState, connection: Connection) -> Steps[None]:
         yield from _tell_database(state, connection.user_no, [connection])
 
 
-def knows_spaces(state: LiveState, connection: Connection, spaces: Set[int]) -> Steps[bool]:
-    """Whether the spaces of a page are those that the connection is in now. Where they are not those that it was known
-    to be in, re-reads the memberships, so that a leave-and-rejoin between two readings is not missed."""
-    if spaces != connection.spaces.keys():
-        yield from resolve(state, [connection])
-    return spaces == connection.spaces.keys()
+def knows_spaces(state: LiveState, subscription: Subscription, spaces: Set[int]) -> Steps[bool]:
+    """Whether the spaces of a page are those that the subscription is for now. Where they are not those that it was
+    known to be for, re-reads the memberships, so that a leave-and-rejoin between two readings is not missed."""
+    if spaces != subscription.spaces:
+        yield from resolve(state, [subscription.connection])
+    return spaces == subscription.spaces
 
 
 def resolve(state: LiveState, connections: Sequence[Connection]) -> Steps[None]:

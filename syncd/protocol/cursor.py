@@ -33,8 +33,8 @@ WHOLE, LONE = 1 << 32, 1 << 33
 MOST_LISTED, MOST_MOVED = 500, 250
 # A sweep that has come to the tables that do not come first, less three times the head that it began at.
 REST = -3
-# Characters of the names of known tables that a cursor remembers.
-MOST_KNOWN = 2000
+# Characters of a cursor that remembers known tables, with room for spaces that are joined meanwhile: 8 KiB is its most.
+MOST_KNOWN = 7680
 # Servers of before listed any number of feeds: so a cursor of theirs may be as long as one of 25,000.
 MAX_LENGTH = 512 * 1024
 
@@ -282,7 +282,8 @@ def widened(
     BadCursor.
 
     Up to where the cursor stands all but the known ones are swept, and what was written since follows. That is a sweep
-    that has begun with the known tables and come to the rest. Where a sweep is under way it is the instant 0.
+    that has begun with the known tables and come to the rest. Where a sweep is under way, or
+    the cursor would be too long, it is the instant 0.
     """
     if not text or text[INSTANT : INSTANT + 1] != ".":
         return decode(text, key, user, app, tables)
@@ -291,10 +292,11 @@ def widened(
     if tables and set(tables) <= set(known):
         return cursor
     listed = not cursor.row and all(base == -1 for _, _, base in cursor.positions)
-    if not listed or sum(map(len, known)) > MOST_KNOWN:
+    if not listed:
         return 0
     swept = tuple(Position(space, seq, REST - 3 * seq if seq else -1) for space, seq, _ in cursor.positions)
-    return cursor._replace(positions=swept, priority=known)
+    cursor = cursor._replace(positions=swept, priority=known)
+    return cursor if len(encode(cursor, key, user, app)) <= MOST_KNOWN else 0
 
 
 def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) -> Cursor | int | None:

@@ -239,15 +239,25 @@ def _too_many(name: str, most: int) -> Malformed:
     return Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
 
 
-def spaces_in(given: Sequence[str], name: str) -> tuple[str, ...]:
-    """Ids of spaces, sorted, each once, "" for the personal one; `name`: of the member that has them. Raises
+def some(given: Sequence[str] | str | None, names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The names in a member that means all of them where it is left out: in one that is there is one at least. Raises
     Malformed."""
+    if given is not None and not names:
+        raise Malformed(f"{name} names none. Leave it out for all.", faults=(Fault(f"/{name}", "is empty"),))
+    return names
+
+
+def spaces_in(given: Sequence[str] | None, name: str) -> tuple[str, ...]:
+    """Ids of spaces, sorted, each once, "" for the personal one; None: all; `name`: of the member that has them. Raises
+    Malformed."""
+    if given is None:
+        return ()
     if len(given) > MAX_SPACES:
         raise Malformed(f"At most {MAX_SPACES} spaces in {name}.", faults=(Fault(f"/{name}", "too many"),))
     for space in given:
         if space and (wrong := fault_in_id(space)):
             raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
-    return tuple(sorted(set(given)))
+    return some(given, tuple(sorted(set(given))), name)
 
 
 def pushed_in(given: Sequence[str]) -> tuple[str, ...]:

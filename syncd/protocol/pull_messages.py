@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +15,11 @@ PAGE_ROWS = 1000
 MOST_PAGE_ROWS = 10_000
 # So begins the first word of a page that has some (schema/functions/shared_pages.sql).
 WORDS_BEGIN = b"\x04="
+
+
+def space_ids(spaces: Iterable[str], user: str) -> list[str]:
+    """Spaces that a device names by their ids, each once: a user's personal one has two names."""
+    return sorted({space or f"_personal:{user}" for space in spaces})
 
 
 class PullRequest(NamedTuple):

@@ -15,7 +15,7 @@ from syncd.core.errors import Busy, CursorLost
 from syncd.core.principal import Principal
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
-from syncd.protocol.pull_messages import PullPage, PullRequest, TellSpaces
+from syncd.protocol.pull_messages import PullPage, PullRequest, TellSpaces, space_ids
 from syncd.protocol.told_spaces import ToldUntil, most_told, told_until
 from syncd.store.log import Log, Page, PeekResult, UnreadableSpace
 from syncd.store.pool import Unforeseen
@@ -39,6 +39,8 @@ def _chosen_position(request: PullRequest, user: str, key: bytes) -> Cursor | in
     left out (sync_chosen); one whose positions are kept is of more spaces than can be chosen."""
     if request.known_tables:
         at = cursors.widened(request.since, key, user, request.app, request.tables, request.known_tables)
+        if request.history and isinstance(at, Cursor) and at.sweeping:
+            return 0  # of known tables it would get the state, and not each change
     else:
         at = cursors.decode(request.since, key, user, request.app, request.tables)
     return 0 if isinstance(at, Cursor) and at.row else at
@@ -123,9 +125,9 @@ class PullState:
             told = told_until(self.request.roles)
             how["roles"] = {} if told is None else told.since()
         if self.request.spaces:
-            how["spaces"] = self._ids(self.request.spaces)
+            how["spaces"] = space_ids(self.request.spaces, self._user)
         if self.request.known_spaces:
-            how["known"] = self._ids(self.request.known_spaces)
+            how["known"] = space_ids(self.request.known_spaces, self._user)
         if self.priority:
             how["first"] = self.priority
         if self._unreadable:
@@ -133,9 +135,6 @@ class PullState:
         if self._stays:
             how["own"] = True
         return how
-
-    def _ids(self, spaces: tuple[str, ...]) -> list[str]:
-        return [space or f"_personal:{self._user}" for space in spaces]
 
     async def around(self, log: Log, caller: Principal, why: Unforeseen) -> PullState:
         """The same without the feeds for which a pull has failed, whose places stay. Raises `why` where it was none."""

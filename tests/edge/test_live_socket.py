@@ -10,6 +10,7 @@ import httpx
 import jwt
 import pytest
 
+from tests.support.agreeing import create_space, set_role
 from tests.support.device import Device
 from tests.support.harness import Server
 from tests.support.legacy_devices import in_milliseconds
@@ -322,10 +323,34 @@ async def test_a_subscription_to_some_spaces_is_sent_nothing_of_others(server: S
         assert {c["id"] for page in pages for c in page["changes"]} == {"before", "after", "live"}
 
 
+def catch_ups(server: Server) -> float:
+    text = httpx.get(server.url + "/metrics").text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("syncd_catch_ups_total"))
+
+
+async def test_a_subscription_to_some_spaces_is_live_and_reads_no_pages(server: Server) -> None:
+    """Each change comes as a batch, also after a membership in another space has come and gone."""
+    user = unique("ann")
+    async with socket_of(server, user, protocol=1) as socket:
+        await socket.subscribe(spaces=[""])
+        before = catch_ups(server)
+        for turn in range(2):
+            space = create_space(server, user)
+            for n in range(10):
+                await wrote(server, user, f"live-{turn}-{n}")
+                await socket.brings(f"live-{turn}-{n}")
+            set_role(server, user, space, unique("zoe"), "owner")
+            set_role(server, user, space, user, None)
+        for n in range(10):
+            await wrote(server, user, f"last-{n}")
+            await socket.brings(f"last-{n}")
+        assert catch_ups(server) - before < 20
+
+
 @pytest.mark.parametrize("name", ["spaces", "knownSpaces", "knownCollections"])
 async def test_a_choice_that_cannot_be_is_told(server: Server, name: str) -> None:
     async with socket_of(server, unique("ann"), protocol=1) as socket:
-        for given in (["a\u0001"], [f"s{n}" for n in range(101)]):
+        for given in ([], ["a\u0001"], [f"s{n}" for n in range(101)]):
             said = await socket.ask({"type": "subscribe", "appId": "notes", name: given}, "error")
             assert said["errors"][0]["pointer"] == f"/{name}"
         await socket.subscribe()

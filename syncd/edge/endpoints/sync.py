@@ -134,10 +134,14 @@ def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
         words=query.get("words", ["0"])[-1] in ("1", "true"),
         roles=None if plain else query.get("roles", [None])[-1],
         until=None if plain else _until(query.get("until", [None])[-1]),
-        spaces=() if plain else live_messages.spaces_in(query.get("spaces", []), "spaces"),
-        known_tables=() if plain else checked_tables("knownCollection", query.get("knownCollection", []), MAX_TABLES),
-        known_spaces=() if plain else live_messages.spaces_in(query.get("knownSpaces", []), "knownSpaces"),
+        spaces=() if plain else live_messages.spaces_in(query.get("spaces"), "spaces"),
+        known_tables=() if plain else _known_tables(query.get("knownCollection")),
+        known_spaces=() if plain else live_messages.spaces_in(query.get("knownSpaces"), "knownSpaces"),
     )
+
+
+def _known_tables(given: list[str] | None) -> tuple[str, ...]:
+    return live_messages.some(given, checked_tables("knownCollection", given or [], MAX_TABLES), "knownCollection")
 
 
 def _client(request: Request, message: PushBody, user: str) -> str:

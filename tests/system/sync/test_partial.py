@@ -119,6 +119,38 @@ def test_of_many_spaces_known_tables_bring_what_was_written_to_them(device: Make
     assert values(came) == {"c": {"n": 2}, "l": {"n": 1}}
 
 
+def test_with_the_history_known_tables_bring_each_change(device: Make) -> None:
+    ada = device(unique("ada"))
+    put(ada, "cards", "c", 1, n=1)
+    put(ada, "lists", "l", 1, n=1)
+    _, cursor = ada.drain(collection="cards", history=1)
+    for n in range(2, 6):
+        put(ada, "cards", "c", n, n=n)
+    changes, _ = ada.drain(cursor, collection="cards,lists", knownCollection="cards", history=1)
+    assert [c["fields"]["n"]["value"] for c in changes if c["table"] == "cards"][-4:] == [2, 3, 4, 5]
+    assert "l" in ids(changes)
+
+
+def test_a_personal_space_that_is_named_twice_is_chosen_once(device: Make) -> None:
+    ada = device(unique("ada"))
+    put(ada, "t", "own", 1, n=1)
+    both = ["", f"_personal:{ada.user}"]
+    _, cursor = ada.drain(spaces=both)
+    assert ada.pull(cursor, spaces=both)["syncedUntil"] == cursor
+
+
+def test_a_space_leaves_the_cursor_also_where_nothing_is_new(device: Make) -> None:
+    ada = device(unique("ada"))
+    red, blue = ada.create(unique("red")), ada.create(unique("blue"))
+    put(ada, "t", "r", 1, red, n=1)
+    put(ada, "t", "b", 1, blue, n=1)
+    _, whole = ada.drain()
+    for choice in ({"spaces": [red]}, {"spaces": [red], "knownSpaces": [red]}):
+        page = ada.pull(whole, **choice)
+        assert page["serverChanges"] == []
+        assert ids(ada.pull(page["syncedUntil"], spaces=[red, blue])["serverChanges"]) == ["b"]
+
+
 def test_a_narrower_choice_of_tables_goes_on_from_its_cursor(device: Make) -> None:
     ada = device(unique("ada"))
     put(ada, "cards", "c", 1, n=1)
@@ -180,6 +212,11 @@ def test_a_choice_has_bounds(device: Make, name: str) -> None:
     assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (400, f"/{name}")
     long = ada.ask(**{name: ["x" * 256]})
     assert (long.status_code, long.json()["errors"][0]["pointer"]) == (400, f"/{name}")
+
+
+def test_no_known_table_is_not_all_of_them(device: Make) -> None:
+    none = device(unique("ada")).ask(knownCollection="")
+    assert (none.status_code, none.json()["errors"][0]["pointer"]) == (400, "/knownCollection")
 
 
 def test_the_first_generation_sees_what_it_saw(device: Make) -> None:

@@ -25,6 +25,7 @@ from syncd.protocol.cursor import (
     encode,
     is_partial,
     named_instant,
+    widened,
 )
 from tests.support.vectors import vectors
 
@@ -118,6 +119,20 @@ def test_what_a_cursor_lists_fits_into_8_kib() -> None:
             assert len(text) <= 8 * 1024
             assert decode(text, KEY, "alice", "notes", ("tasks",)) == cursor
             assert cursor._replace(positions=(*cursor.positions, Position(2**31, 1))).long
+
+
+def test_a_wider_choice_of_tables_whose_cursor_would_be_too_long_begins_again() -> None:
+    """A name has up to three bytes a character there, beside the feeds."""
+    cursor = Cursor(NOW, NOW, ("tasks",), tuple(Position(50 * n, 10_000_000 + n) for n in range(1, MOST_LISTED)))
+    lengths = list[int]()
+    for count in (1, 10, 100):
+        known = tuple(f"{n:02}" + "\u00e9" * 18 for n in range(count))
+        for listed in (cursor, cursor._replace(positions=cursor.positions[:9])):
+            text = encode(listed, KEY, "alice", "notes")
+            at = widened(text, KEY, "alice", "notes", (*known, "tasks"), known)
+            lengths.append(len(encode(at, KEY, "alice", "notes")) if isinstance(at, Cursor) else 0)
+    assert max(lengths) <= 7680
+    assert [length > 0 for length in lengths] == [True, True, True, True, False, True]
 
 
 def test_a_cursor_of_25000_feeds_of_a_server_of_before_is_taken() -> None:
