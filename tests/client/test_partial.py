@@ -328,7 +328,8 @@ class World:
 
     def __init__(self, seed: int, server: Server, opened: Open, line: Line) -> None:
         self.chance, self.user, self.open, self.line = random.Random(seed), unique("ada"), opened, line
-        self.spaces = [None, create_space(server, self.user), create_space(server, self.user)]
+        # More than seven the server reads in another way than a few.
+        self.spaces = [None, *(create_space(server, self.user) for _ in range(9))]
         self.whole = opened(self.user)
         self.choices: dict[str, dict[str, Any]] = {f"part{n}": {} for n in range(3)}
         self.limits = Limits(pull_limit=self.chance.choice([2, 5, 1000]))
