@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import os
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -23,52 +22,8 @@ from syncd.postgres import binaries as postgres_binaries
 from syncd.postgres.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_for
 from tests.support.programs import postgresql_15
+from tests.support.supervised import SUPERVISE, Supervisor, processes_in, wait_for, written
 from tests.support.template import Template
-
-SUPERVISE = """
-import sys, time
-from pathlib import Path
-from syncd.postgres.embedded import EmbeddedPostgres
-database = EmbeddedPostgres(Path(sys.argv[1]))
-database.start()
-print(database.pid, flush=True)
-time.sleep(600)
-"""
-
-
-class Supervisor:
-    """Another process that runs an embedded database, until it is killed."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISE, str(data_dir)], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.postmaster = int(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        """SIGKILL: it gets to do nothing more."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-def processes_in(data_dir: Path) -> list[psutil.Process]:
-    """The postmasters of a data directory; their backends are children of these or have lost them."""
-    found = []
-    for process in psutil.process_iter(["name", "cwd"]):
-        if process.info["name"] == "postgres" and (process.info["cwd"] or "").startswith(str(data_dir)):
-            found.append(process)
-    return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Poll until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -82,17 +37,6 @@ def database(folder: Path) -> Iterator[EmbeddedPostgres]:
     """A database of the test's own."""
     with EmbeddedPostgres(folder / "data") as running:
         yield running
-
-
-async def written(database: EmbeddedPostgres) -> int:
-    """The number of rows in the table that these tests write."""
-    conn = await asyncpg.connect(database.owner_dsn)
-    try:
-        await conn.execute("CREATE TABLE IF NOT EXISTS written (at timestamptz DEFAULT now())")
-        await conn.execute("INSERT INTO written DEFAULT VALUES")
-        return int(await conn.fetchval("SELECT count(*) FROM written"))
-    finally:
-        await conn.close()
 
 
 @pytest.mark.usefixtures("made")
@@ -123,96 +67,6 @@ async def test_killing_the_supervisor_takes_the_database_along(folder: Path) -> 
     supervisor = Supervisor(folder / "data")
     supervisor.kill()
     wait_for(lambda: processes_in(folder) == [])
-
-
-@contextlib.contextmanager
-def ended(account: Account) -> Iterator[int]:
-    """The number of a process of the database's user that has ended, and that nobody waits for meanwhile."""
-    with subprocess.Popen(["true"], cwd="/", **account.popen()) as process:
-        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
-        yield process.pid
-
-
-BUSY = "SELECT count(*) FROM generate_series(1, 1000000000000)"
-
-
-async def computing(database: EmbeddedPostgres) -> asyncpg.Connection:
-    """A connection whose backend computes, and looks for nobody, for as long as nobody ends it."""
-    conn = await asyncpg.connect(database.owner_dsn)
-    await conn.execute("SET max_parallel_workers_per_gather = 0")
-    task = asyncio.ensure_future(conn.execute(BUSY))
-    task.add_done_callback(lambda done: done.exception())
-    await asyncio.sleep(0.5)
-    return conn
-
-
-@pytest.mark.usefixtures("made")
-async def test_who_computes_does_not_keep_the_next_start_from_beginning(folder: Path) -> None:
-    """Its postmaster is gone, and it has not looked."""
-    supervisor = Supervisor(folder / "data")
-    other = EmbeddedPostgres(folder / "data")
-    assert await written(other) == 1
-    conn = await computing(other)
-    os.kill(supervisor.postmaster, signal.SIGKILL)
-    supervisor.kill()
-    with other as database:
-        assert await written(database) == 2
-    conn.terminate()
-    wait_for(lambda: processes_in(folder) == [])
-
-
-@pytest.mark.usefixtures("made")
-async def test_a_frozen_backend_does_not_either(folder: Path) -> None:
-    supervisor = Supervisor(folder / "data")
-    other = EmbeddedPostgres(folder / "data")
-    assert await written(other) == 1
-    conn = await asyncpg.connect(other.owner_dsn)
-    os.kill(conn.get_server_pid(), signal.SIGSTOP)
-    os.kill(supervisor.postmaster, signal.SIGKILL)
-    supervisor.kill()
-    with other as database:
-        assert await written(database) == 2
-    conn.terminate()
-    wait_for(lambda: processes_in(folder) == [])
-
-
-@pytest.mark.usefixtures("made")
-async def test_nor_does_it_keep_a_killed_postmaster_from_being_started_again(database: EmbeddedPostgres) -> None:
-    assert await written(database) == 1
-    conn = await computing(database)
-    os.kill(database.pid or 0, signal.SIGKILL)
-    wait_for(lambda: database.poll() is not None)
-    assert database.ensure()
-    assert await written(database) == 2
-    conn.terminate()
-
-
-@pytest.mark.usefixtures("made")
-async def test_a_supervisor_that_nobody_waited_for_is_none(folder: Path) -> None:
-    """It has ended, and its parent has not asked how; nor has anybody for its postmaster."""
-    supervisor = Supervisor(folder / "data")
-    other = EmbeddedPostgres(folder / "data")
-    assert await written(other) == 1
-    conn = await computing(other)
-    os.kill(supervisor.postmaster, signal.SIGKILL)
-    supervisor.process.kill()
-    wait_for(lambda: psutil.Process(supervisor.process.pid).status() == psutil.STATUS_ZOMBIE)
-    with other as database:
-        assert await written(database) == 2
-    conn.terminate()
-    supervisor.kill()
-
-
-@pytest.mark.usefixtures("made")
-@pytest.mark.parametrize("name", ["pgdata/postmaster.pid", "run/.s.PGSQL.5432.lock"])
-async def test_a_number_of_one_that_ended_and_was_not_waited_for_keeps_nobody_out(folder: Path, name: str) -> None:
-    """PostgreSQL takes it for a postmaster that runs: to signal it is no error."""
-    with EmbeddedPostgres(folder / "data") as database:
-        assert await written(database) == 1
-    with ended(account_for(folder)) as pid:
-        (folder / "data" / name).write_text(f"{pid}\n")
-        with EmbeddedPostgres(folder / "data") as again:
-            assert await written(again) == 2
 
 
 @pytest.mark.usefixtures("made")
