@@ -103,9 +103,10 @@ def _checked(file: Path, table: str, schema: object) -> str:
     for name, cost in ready.cost.narrow():
         what = "fields that it does not name" if name is None else name
         text = "" if cost.characters is None else f", or texts of {cost.characters:,} characters,"
+        objects = "" if cost.objects is None else f", or {cost.objects:,} objects,"
         progress(
-            f"warning: {file}: tables/{table}: of {what}, lists of more than some {cost.items:,} items{text} are "
-            "refused: so much of the schema is asked of each"
+            f"warning: {file}: tables/{table}: of {what}, lists of more than some {cost.items:,} items{objects}{text} "
+            "are refused: so much of the schema is asked of each"
         )
     return msgspec.json.encode(schema).decode()
 

@@ -53,25 +53,28 @@ class Checks:
         places = sorted({*by_schema, *by_rule})
         if not places:
             return
-        asked, size = await self._asked(work, places)
+        asked, sizes = await self._asked(work, places)
         judging = {i: asked[i] for i in by_schema}
+        # A record is judged anew for each change of it.
+        size = sum(sizes[i] for i in by_schema)
         large = large or size > SMALL or any(one.cost.at_most_of(size, 0) > FEW_STEPS for one in schemas.values())
         verdicts = await aside(large, judged, work, schemas, judging) if judging else {}
         verdicts |= await self._rules.judged(work, {i: asked[i] for i in by_rule if i not in verdicts})
         await self._settle(work, verdicts)
 
-    async def _asked(self, work: PushDecision, places: Sequence[int]) -> tuple[dict[int, Asked], int]:
-        """What stands before some changes, in one read, which has each record once; and how many bytes that is."""
+    async def _asked(self, work: PushDecision, places: Sequence[int]) -> tuple[dict[int, Asked], dict[int, int]]:
+        """What stands before some changes, in one read, which has each record once; and how many bytes each is."""
         own = work.caller.personal
         keys = {i: (work.changes[i][1], work.changes[i][2], work.changes[i][0].r) for i in places}
         # A record of the first generation moves with all that it has: its fields are written in the other space too.
         movers = {i: (own, *key[1:]) for i, key in keys.items() if work.moves is not None and key[0] != own}
         once = list(dict.fromkeys((*keys.values(), *movers.values())))
         rows = await self._reads.seen(work.caller, work.pull.app, once)
-        size = sum(len(row.record or "") for row in rows)
-        seen = dict(zip(once, await aside(size > SMALL, decoded, rows), strict=True))
+        lengths = {key: len(row.record or "") for key, row in zip(once, rows, strict=True)}
+        seen = dict(zip(once, await aside(sum(lengths.values()) > SMALL, decoded, rows), strict=True))
         brought = {i: seen[key].record or {} for i, key in movers.items()}
-        return {i: Asked(seen[key], brought.get(i, {})) for i, key in keys.items()}, size
+        sizes = {i: lengths[key] + (lengths[movers[i]] if i in movers else 0) for i, key in keys.items()}
+        return {i: Asked(seen[key], brought.get(i, {})) for i, key in keys.items()}, sizes
 
     async def _settle(self, work: PushDecision, verdicts: dict[int, Verdict]) -> None:
         """Takes in what was said. What was written before is what it was then, whatever is said now."""

@@ -80,7 +80,7 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
     left = dict[tuple[str, ...], Seen]()
     failures = Failures(log, "a schema could not judge")
     until = time.monotonic() + TIME_LIMIT
-    for i, (before, brought) in in_turns(asked.items()):
+    for i, (before, brought) in in_turns(asked.items(), 1):
         if (found or left) and time.monotonic() > until:
             found[i] = Verdict("push_too_large")
             continue

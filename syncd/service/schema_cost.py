@@ -3,15 +3,34 @@
 The validator's pass over a value cannot be interrupted, and nobody else of the process works meanwhile. The schema is
 the operator's and the value anybody's: each item of a list may be asked for by each part of a schema. So it is counted
 once, when a schema is made ready, what one item and one character may cost, and what a value may take follows from its
-size. A step is some 20 ns on a slow machine; the counts are those that were measured there, and rather too large.
+size, at most. Where that is too much, the value itself is gone through, along the schema, before it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+
+from syncd.core.pieces import rest
+from syncd.service.schema_places import (
+    BROKEN,
+    DIGIT,
+    EXTREME,
+    MULTIPLE,
+    MULTIPLE_DIGIT,
+    MULTIPLE_OF_EXTREME,
+    SAME_HASH,
+    UNEVALUATED,
+    UNUSUAL,
+    WHOLE,
+    Place,
+    counted,
+    items_of,
+    subschemas,
+)
 
 # Steps of one pass: some 40 ms. What takes fewer than the second is judged on the event loop.
 MOST_STEPS, FEW_STEPS = 2_000_000, 200_000
@@ -20,20 +39,31 @@ ORDINARY = 5_000
 # How many parts are looked at to know a schema's cost; of one that has more, all parts count for each item.
 LOOKED_AT = 100_000
 LONGEST_NAME = 255
-UNEVALUATED = ("unevaluatedItems", "unevaluatedProperties")
-IN_PLACE_LISTS, IN_PLACE = ("allOf", "anyOf", "oneOf"), ("not", "if", "then", "else")
-OTHER_ITEMS = ("items", "contains", "unevaluatedItems")
-# Steps of a number or a structure that is compared: the library makes another number of it first.
-COMPARED, COMPARED_CONST, COMPARED_MEMBER = 20, 55, 5
-# A pattern of so few states is a table of all of them in each engine. Of a larger one each state may be followed.
-FEW_STATES = 10
+# Fewer objects in a list are ordinary, too, and so is such a text in each of their members.
+ORDINARY_OBJECTS, SHORT = 1_000, "x" * 40
+# What a schema that nobody can look at may take at most, by each byte of it.
+EACH_BYTE = BROKEN
 
 
 class Cost(NamedTuple):
-    """Steps that each item of a value takes at most, and each character of it."""
+    """Steps that each item of a value takes at most, and each character of it. Beside those: how many numbers each item
+    is compared with, by integers alone, as limits, as what it is to be a multiple of; how often lists are looked
+    through for an item that is there twice. `text`: steps of each character of a text that is the value itself;
+    `object`: those of an object of a list."""
 
     item: float
-    character: float
+    character: float = 0.0
+    asks: int = 0
+    broken: int = 0
+    multiples: int = 0
+    unique: int = 0
+    text: float = 0.0
+    object: float = 0.0
+
+    @property
+    def objects(self) -> int | None:
+        """How many objects a list may have of which the schema names the members, with short texts in them."""
+        return int(MOST_STEPS / self.object) if self.object else None
 
     @property
     def items(self) -> int:
@@ -43,7 +73,21 @@ class Cost(NamedTuple):
     @property
     def characters(self) -> int | None:
         """How many characters a text may have; None where it does not matter."""
-        return int(MOST_STEPS / self.character) if self.character else None
+        return int(MOST_STEPS / self.text) if self.text else None
+
+    def more(self, text: bytes, items: int) -> float:
+        """What a value's numbers take more than its items do, and its lists to be told from each other."""
+        unusual = len(text) > 2 and (self.asks or self.broken or self.multiples or self.unique) and UNUSUAL.search(text)
+        if unusual:
+            return self.unusual(len(text), items)
+        steps = float(items * self.broken * (BROKEN + WHOLE)) if self.broken and b"." in text else 0.0
+        return steps + (self.unique * items * items if self.unique and items > text.count(b",") + 2 else 0)
+
+    def unusual(self, length: int, items: float) -> float:
+        """The same of numbers that are no ordinary ones."""
+        compared = (self.asks + self.broken) * (EXTREME * items + DIGIT * length)
+        multiples = self.multiples * (MULTIPLE_OF_EXTREME * items + MULTIPLE_DIGIT * length)
+        return compared + multiples + self.unique * items * (SAME_HASH * items + length) / 2
 
 
 class JsonText(Protocol):
@@ -57,64 +101,79 @@ class SchemaCost:
     `record`: steps beside those; `widest`: the most of any field."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
         try:
-            top, here, times = _Look().top(schema)
-        except _TooManyParts:
-            every = list(_every(schema))
-            times = 1 + sum(word in part for part in every for word in UNEVALUATED)
-            top = {None: _sum(every, times, 0)}
-            here = every
-        self.record = times * sum(map(_steps, here))
+            top, self.record = _top(schema)
+        except Exception:  # what cannot be foreseen must make no table unwritable, and nothing pass
+            size = len(msgspec.json.encode(schema))
+            top, self.record = {None: Cost(EACH_BYTE * size, 2 * size, size, size, size, size, 2 * size)}, 0.0
         self.others = top.pop(None)
-        self.fields = top
-        costs = [self.others, *self.fields.values()]
-        self.widest = Cost(max(one.item for one in costs), max(one.character for one in costs))
+        self.fields = {name: cost for name, cost in top.items() if name is not None}
+        self.widest = _most([self.others, *self.fields.values()])
 
     def of(self, name: str) -> Cost:
         """What judging a field takes."""
         return self.fields.get(name, self.others)
 
     def steps(self, fields: Mapping[str, Any]) -> float:
-        """What these fields take at most, together."""
-        total, known, others = self.record, self.fields, self.others
-        for name, value in fields.items():
-            item, character = known.get(name, others)
-            kind, length = type(value), len(name)
-            if kind is str:
-                length += len(value)
-            elif kind is list or kind is dict:
-                text = msgspec.json.encode(value)
-                item *= _items(text)
-                length += len(text)
-            total += item + character * length
-        return total
+        """What these fields take at most, together: counted one by one where their sizes allow too much."""
+        steps = self._by_size(fields)
+        return steps if steps <= MOST_STEPS else min(steps, self._counted(fields))
 
     def of_field(self, name: str, value: Any) -> float:
         """What a field takes at most, without what the record takes beside its fields."""
         return self.steps({name: value}) - self.record
 
+    def _by_size(self, fields: Mapping[str, Any]) -> float:
+        total, known, others = self.record, self.fields, self.others
+        for name, value in fields.items():
+            cost = known.get(name, others)
+            kind, length, items = type(value), len(name), 1
+            if kind is str:
+                length += len(value)
+            elif kind is list or kind is dict:
+                text = msgspec.json.encode(value)
+                items = items_of(text)
+                length += len(text)
+                total += cost.more(text, items)
+            elif kind is float or (kind is int and not -(10**15) < value < 10**15):
+                total += cost.more(msgspec.json.encode(value), 1)
+            total += cost.item * items + cost.character * length
+        return total
+
+    def _counted(self, fields: Mapping[str, Any]) -> float:
+        try:
+            return counted(Place([(self._schema, 1)]), fields, MOST_STEPS, rest)
+        except Exception:  # it is too much then, by its size
+            return math.inf
+
     def at_most(self, registers: Mapping[str, JsonText]) -> float:
         """What fields take at most, by the lengths of their JSON texts."""
         total = self.record
         for name, register in registers.items():
-            item, character = self.fields.get(name, self.others)
-            total += item * (1 + len(register.value) / 2) + character * (len(name) + len(register.value))
+            cost, length = self.fields.get(name, self.others), len(register.value)
+            total += cost.item * (1 + length / 2) + cost.character * (len(name) + length)
+            if cost.asks or cost.broken or cost.multiples or cost.unique:
+                text = bytes(register.value)
+                total += cost.more(text, items_of(text))
         return total
 
     def at_most_of(self, size: int, fields: int) -> float:
         """What so many fields, of so many bytes of JSON together, take at most beside their records."""
-        return self.widest.item * (fields + size / 2) + self.widest.character * (LONGEST_NAME * fields + size)
+        items, cost = fields + size / 2, self.widest
+        return cost.item * items + cost.character * (LONGEST_NAME * fields + size) + cost.unusual(size, items)
 
     def narrow(self) -> list[tuple[str | None, Cost]]:
         """The fields of which ordinary values would be refused; None: those that the schema does not name."""
         named: list[tuple[str | None, Cost]] = [(None, self.others), *self.fields.items()]
         return [(name, cost) for name, cost in named
-                if cost.items < ORDINARY or (cost.characters is not None and cost.characters < ORDINARY)]  # fmt: skip
+                if cost.items < ORDINARY
+                or (cost.characters is not None and cost.characters < ORDINARY)
+                or (cost.objects is not None and cost.objects < ORDINARY_OBJECTS)]  # fmt: skip
 
 
-def _items(text: bytes) -> int:
-    """How many values are in one, at most: commas in texts count too."""
-    return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
+def _most(costs: Iterable[Cost]) -> Cost:
+    return Cost(*map(max, zip(*costs, strict=True)))
 
 
 class _TooManyParts(Exception):
@@ -127,190 +186,61 @@ class _Look:
     def __init__(self) -> None:
         self._left = LOOKED_AT
 
-    def top(self, schema: dict[str, Any]) -> tuple[dict[Any, Cost], list[dict[str, Any]], int]:
-        """The cost of each field that is named, and under None of all others; what judges the record, how often."""
-        here = list(_in_place([schema]))
-        times = 1 + _unevaluated(here)
-        entry = self._entry(here, times)
-        return {name: self._member(here, name, times, entry) for name in (*_names(here), None)}, here, times
-
-    def _member(self, here: list[dict[str, Any]], name: str | None, times: int, entry: Cost) -> Cost:
-        found = self._cost(self._meeting(here, _of_member, name), times)
-        return Cost(found.item + entry.item, found.character + entry.character)
-
-    def _cost(self, parts: list[Any], times: int) -> Cost:
-        """The most that an item takes in a value that these parts judge, each `times` times."""
-        here = list(_in_place(parts))
-        if not here:
-            return Cost(1.0, 0.0)
-        times *= 1 + _unevaluated(here)
-        entry = self._entry(here, times)
-        costs = [_sum(here, times, 1)]
-        costs += [self._member(here, name, times, entry) for name in (*_names(here), None)]
-        listed = max((len(part.get("prefixItems", ())) for part in here), default=0)
-        for place in (*range(listed), None):
-            found = self._cost(self._meeting(here, _of_item, place), times)
-            costs.append(Cost(found.item + entry.item, found.character))
-        return Cost(max(one.item for one in costs), max(one.character for one in costs))
-
-    def _meeting(self, here: list[dict[str, Any]], of: Any, where: Any) -> list[Any]:
-        found = [part for one in here for part in of(one, where)]
-        self._left -= len(here) + len(found)
+    def begin(self, at: Place) -> None:
+        """Each part of a place is asked about each name and each item."""
+        self._left -= len(at.here) * (2 + len(at.names) + at.listed)
         if self._left < 0:
             raise _TooManyParts
-        return found
 
-    def _entry(self, here: list[dict[str, Any]], times: int) -> Cost:
-        """What each member or item takes beside its own value: to look it up, its name, to be told from the others."""
-        names = [self._cost([part["propertyNames"]], times) for part in here if "propertyNames" in part]
-        patterns = [pattern for part in here for pattern in part.get("patternProperties", ())]
-        steps = sum(3 * ("required" in part) + ("properties" in part) + 12 * (part.get("uniqueItems") is True)
-                    for part in here) + 5 * len(patterns)  # fmt: skip
-        return Cost(
-            times * steps + sum(one.item for one in names),
-            times * sum(map(_per_character, patterns)) + sum(one.character for one in names),
-        )
+    def member(self, at: Place, name: str | None) -> Cost:
+        """What a member takes, or a value in it, with what it takes to be looked up."""
+        found, entry = self.cost(at.member(name)), _entry(at)
+        return found._replace(item=found.item + entry.item, character=found.character + entry.character)
 
-
-def _sum(here: Iterable[dict[str, Any]], times: int, least: float) -> Cost:
-    """What an item takes that all these parts judge."""
-    costs = [(_steps(part), _rate(part), 5 * len(part.get("patternProperties", ()))) for part in here]
-    return Cost(least + times * sum(a + c for a, _, c in costs), times * sum(rate for _, rate, _ in costs))
-
-
-def _in_place(parts: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """These parts of a schema and those in them that judge the same value."""
-    waiting = list(parts)
-    while waiting:
-        part = waiting.pop()
-        if not isinstance(part, dict):
-            continue
-        yield part
-        for word in IN_PLACE_LISTS:
-            waiting += part.get(word, ())
-        waiting += [part[word] for word in IN_PLACE if word in part]
-        waiting += part.get("dependentSchemas", {}).values()
+    def cost(self, at: Place) -> Cost:
+        """The most that an item takes in a value that these parts judge."""
+        if not at.here:
+            return Cost(1.0)
+        self.begin(at)
+        costs = [own := _of_place(at), *(self.member(at, name) for name in (*at.names, None))]
+        entry = _entry(at).item
+        for place in (*range(at.listed), None):
+            found = self.cost(at.item(place))
+            costs.append(found._replace(item=found.item + entry))
+        return _most(costs)._replace(text=own.text, object=_of_object(at.item(None), entry))
 
 
-def _every(part: Any) -> Iterator[dict[str, Any]]:
-    """All parts of a schema, and whatever else is an object in it."""
-    waiting = [part]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+def _top(schema: dict[str, Any]) -> tuple[dict[str | None, Cost], float]:
+    """The cost of each field that is named, and under None of all others; what the record takes beside."""
+    top, look = Place([(schema, 1)]), _Look()
+    try:
+        look.begin(top)
+        return {name: look.member(top, name) for name in (*top.names, None)}, top.base
+    except _TooManyParts:
+        parts = list(subschemas(schema))
+        times = 1 + sum(word in part for part in parts for word in UNEVALUATED)
+        every = Place(((part, times) for part in parts), alone=True)
+        cost, entry = _of_place(every), _entry(every)
+        whole = cost._replace(item=cost.item + entry.item, character=cost.character + entry.character)
+        return {None: whole}, every.base
 
 
-def _names(here: Iterable[dict[str, Any]]) -> dict[str, None]:
-    return dict.fromkeys(name for part in here for name in part.get("properties", ()))
+def _of_place(at: Place) -> Cost:
+    """What a value takes that is judged there, without those in it."""
+    rates = sum(one.rate for one in at.rates)
+    # What is read of a text to its end, and what is too much although it is not.
+    text = sum(rate for rate, longest in at.rates if rate * longest > MOST_STEPS / 4)
+    item = 1 + at.base + at.asked + at.asks * WHOLE + at.multiples * MULTIPLE
+    return Cost(item, rates, at.limits, at.asks + at.whole_asks, at.multiples, at.unique, text)
 
 
-def _unevaluated(here: Iterable[dict[str, Any]]) -> int:
-    """How often all is judged once more, to know what is left."""
-    return sum(word in part for part in here for word in UNEVALUATED)
+def _entry(at: Place) -> Cost:
+    """What each member or item takes beside its own value: to look it up, its name, to be told from the others."""
+    names = Cost(0.0) if at.of_names is None else _of_place(at.of_names)
+    return Cost(at.entry + names.item, names.character + sum(one.rate for one in at.name_rates))
 
 
-def _of_member(part: dict[str, Any], name: str | None) -> Iterator[Any]:
-    """What judges a member's value: None is that of one without a name in the schema."""
-    named = part.get("properties", {})
-    if name in named:
-        yield named[name]
-    elif "additionalProperties" in part:
-        yield part["additionalProperties"]
-    yield from part.get("patternProperties", {}).values()
-    if "unevaluatedProperties" in part:
-        yield part["unevaluatedProperties"]
-
-
-def _of_item(part: dict[str, Any], place: int | None) -> Iterator[Any]:
-    listed = part.get("prefixItems", ())
-    if place is not None and place < len(listed):
-        yield listed[place]
-    yield from (part[word] for word in OTHER_ITEMS if word in part)
-
-
-def _steps(part: dict[str, Any]) -> float:
-    """What a part itself takes of a value, without the values in it."""
-    steps = 1.0 + len(part)
-    options = part.get("enum", ())
-    if len({type(one) for one in options} | {str}) > 1 and {type(one) for one in options} != {int}:
-        steps += sum(_compared(one, COMPARED) for one in options)
-    if "const" in part:
-        steps += _compared(part["const"], COMPARED_CONST)
-    steps += 4 * len(part.get("dependentRequired", ())) + 3 * len(part.get("dependentSchemas", ()))
-    return steps
-
-
-def _compared(option: Any, number: int) -> int:
-    if option is None or isinstance(option, str | bool):
-        return 1
-    inside = _items(msgspec.json.encode(option)) if isinstance(option, dict | list) else 0
-    return number + COMPARED_MEMBER * inside
-
-
-def _rate(part: dict[str, Any]) -> float:
-    """Steps for each character of a text."""
-    rate = _per_character(part["pattern"]) if "pattern" in part else 0.0
-    rate += sum(map(_per_character, part.get("patternProperties", ())))
-    if "format" in part:
-        rate += 15.0 if part["format"] == "idn-hostname" else 3.0
-    return rate
-
-
-def _per_character(pattern: str) -> float:
-    states = states_of(pattern)
-    return 0.5 if states <= FEW_STATES else 2.0 * states
-
-
-def states_of(pattern: str) -> int:
-    """How many places of a pattern a text may be at, at once: what is repeated so many times counts so often."""
-    sums, last, at = [0], 0, 0  # of each group that is open; what the last atom has; where
-    while at < len(pattern):
-        sign, at = pattern[at], at + 1
-        if sign == "{" and (end := pattern.find("}", at)) > 0 and (times := _times(pattern[at:end])):
-            sums[-1] += last * (times - 1)
-            last, at = last * times, end + 1
-        elif sign == "(":
-            sums.append(0)
-        elif sign == ")" and len(sums) > 1:
-            last = sums.pop()
-            sums[-1] += last
-        elif sign not in "*+?|^$":
-            end = _end_of_atom(pattern, at - 1)
-            last = 3 if _is_of_many(pattern[at - 1 : end]) else 1
-            sums[-1] += last
-            at = end
-    return sum(sums)
-
-
-def _is_of_many(atom: str) -> bool:
-    """Whether an atom takes characters of many lengths in UTF-8."""
-    return atom == "." or atom[:2] == "[^" or not atom.isascii() or any(f"\\{one}" in atom for one in "wWdDsSpP")
-
-
-def _times(said: str) -> int:
-    """The most of `{n,m}`; 0 where it is none."""
-    parts = said.split(",")
-    if len(parts) > 2 or not all(part.strip().isdigit() or not part.strip() for part in parts):
-        return 0
-    return max((int(part) for part in parts if part.strip()), default=0)
-
-
-def _end_of_atom(pattern: str, at: int) -> int:
-    """Where a character, an escape or a class ends that begins here."""
-    if pattern[at] == "\\":
-        braced = pattern[at + 1 : at + 3] in ("p{", "P{", "x{", "u{", "U{")
-        return max(pattern.find("}", at), at + 2) + 1 if braced else at + 2
-    if pattern[at] != "[":
-        return at + 1
-    depth, at = 0, at
-    while at < len(pattern):
-        sign = pattern[at]
-        depth += (sign == "[") - (sign == "]")
-        at += 2 if sign == "\\" else 1
-        if depth == 0:
-            break
-    return at
+def _of_object(at: Place, entry: float) -> float:
+    """What an object of a list takes, where the schema names members of it: each is a short text."""
+    members = [at.member(name).steps_of(SHORT) for name in at.names]
+    return 1 + entry + at.base + sum(1 + at.entry + one for one in members) if members else 0.0

@@ -291,9 +291,9 @@ class FaultFinder:
         return "".join(parts)
 
 
-def too_much_of(name: str, cost: Cost) -> RecordFault:
-    """The fault of a field that would take too long to judge."""
-    return RecordFault(name, partial(_too_much, name, cost), (TOO_MUCH, name), True)
+def too_much_of(name: str, cost: Cost, value: Any) -> RecordFault:
+    """The fault of a field that would take too long to judge with that value."""
+    return RecordFault(name, partial(_too_much, name, cost, isinstance(value, str)), (TOO_MUCH, name), True)
 
 
 def is_too_much(faults: list[RecordFault]) -> bool:
@@ -301,11 +301,12 @@ def is_too_much(faults: list[RecordFault]) -> bool:
     return bool(faults) and faults[0].key[0] == TOO_MUCH
 
 
-def _too_much(name: str, cost: Cost) -> str:
-    text = "" if cost.characters is None else f", and texts of {cost.characters:,} characters"
+def _too_much(name: str, cost: Cost, is_text: bool) -> str:
+    texts = "" if cost.characters is None else f"texts of {cost.characters:,} characters"
+    lists = f"lists of {cost.items:,} items, or fewer where numbers have many digits or no item may be there twice"
     return (
         f"{name}: is too much to be judged by the table's schema, which takes {MOST_STEPS:,} steps at most: "
-        f"lists of {cost.items:,} items{text}"
+        f"{texts if is_text and texts else ', and '.join(filter(None, (lists, texts)))}"
     )
 
 

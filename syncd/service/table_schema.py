@@ -106,7 +106,7 @@ class TableSchema:
             return []
         steps = {name: self.cost.of_field(name, value) for name, value in fields.items()}
         most = MOST_STEPS - self.cost.record if by_field else max(steps.values(), default=0) - 1
-        return [too_much_of(name, self.cost.of(name)) for name, taken in steps.items() if taken > most]
+        return [too_much_of(name, self.cost.of(name), fields[name]) for name, taken in steps.items() if taken > most]
 
     def _judge(self, part: Any, value: Any, rule: Rule) -> bool:
         """Whether a value is valid by a part of the schema, which is made ready when it is first needed."""
