@@ -26,7 +26,7 @@ from syncd.service.schema_places import (
     UNEVALUATED,
     UNUSUAL,
     WHOLE,
-    Place,
+    MeetingParts,
     counted,
     items_of,
     subschemas,
@@ -143,7 +143,7 @@ class SchemaCost:
 
     def _counted(self, fields: Mapping[str, Any]) -> float:
         try:
-            return counted(Place([(self._schema, 1)]), fields, MOST_STEPS, rest)
+            return counted(MeetingParts([(self._schema, 1)]), fields, MOST_STEPS, rest)
         except Exception:  # it is too much then, by its size
             return math.inf
 
@@ -186,18 +186,18 @@ class _Look:
     def __init__(self) -> None:
         self._left = LOOKED_AT
 
-    def begin(self, at: Place) -> None:
+    def begin(self, at: MeetingParts) -> None:
         """Each part of a place is asked about each name and each item."""
         self._left -= len(at.here) * (2 + len(at.names) + at.listed)
         if self._left < 0:
             raise _TooManyParts
 
-    def member(self, at: Place, name: str | None) -> Cost:
+    def member(self, at: MeetingParts, name: str | None) -> Cost:
         """What a member takes, or a value in it, with what it takes to be looked up."""
         found, entry = self.cost(at.member(name)), _entry(at)
         return found._replace(item=found.item + entry.item, character=found.character + entry.character)
 
-    def cost(self, at: Place) -> Cost:
+    def cost(self, at: MeetingParts) -> Cost:
         """The most that an item takes in a value that these parts judge."""
         if not at.here:
             return Cost(1.0)
@@ -212,20 +212,20 @@ class _Look:
 
 def _top(schema: dict[str, Any]) -> tuple[dict[str | None, Cost], float]:
     """The cost of each field that is named, and under None of all others; what the record takes beside."""
-    top, look = Place([(schema, 1)]), _Look()
+    top, look = MeetingParts([(schema, 1)]), _Look()
     try:
         look.begin(top)
         return {name: look.member(top, name) for name in (*top.names, None)}, top.base
     except _TooManyParts:
         parts = list(subschemas(schema))
         times = 1 + sum(word in part for part in parts for word in UNEVALUATED)
-        every = Place(((part, times) for part in parts), alone=True)
+        every = MeetingParts(((part, times) for part in parts), alone=True)
         cost, entry = _of_place(every), _entry(every)
         whole = cost._replace(item=cost.item + entry.item, character=cost.character + entry.character)
         return {None: whole}, every.base
 
 
-def _of_place(at: Place) -> Cost:
+def _of_place(at: MeetingParts) -> Cost:
     """What a value takes that is judged there, without those in it."""
     rates = sum(one.rate for one in at.rates)
     # What is read of a text to its end, and what is too much although it is not.
@@ -234,13 +234,13 @@ def _of_place(at: Place) -> Cost:
     return Cost(item, rates, at.limits, at.asks + at.whole_asks, at.multiples, at.unique, text)
 
 
-def _entry(at: Place) -> Cost:
+def _entry(at: MeetingParts) -> Cost:
     """What each member or item takes beside its own value: to look it up, its name, to be told from the others."""
     names = Cost(0.0) if at.of_names is None else _of_place(at.of_names)
     return Cost(at.entry + names.item, names.character + sum(one.rate for one in at.name_rates))
 
 
-def _of_object(at: Place, entry: float) -> float:
+def _of_object(at: MeetingParts, entry: float) -> float:
     """What an object of a list takes, where the schema names members of it: each is a short text."""
     members = [at.member(name).steps_of(SHORT) for name in at.names]
     return 1 + entry + at.base + sum(1 + at.entry + one for one in members) if members else 0.0

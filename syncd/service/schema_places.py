@@ -36,7 +36,7 @@ MARKS = b"[]{},.0-"
 Part = tuple[dict[str, Any], int]
 
 
-class Place:
+class MeetingParts:
     """Parts of a schema that judge the same value, each with how often it does. `alone`: without those in them."""
 
     def __init__(self, parts: Iterable[tuple[Any, int]], alone: bool = False) -> None:
@@ -50,12 +50,12 @@ class Place:
         self.entry = sum(times * (3 * ("required" in part) + ("properties" in part)) for part, times in self.here)
         self.entry += 12 * self.unique + sum(5 * times for _, times in named)
         self.name_rates = [PatternCost(times * cost_of(one).rate, cost_of(one).longest) for one, times in named]
-        self._members: dict[str | None, Place] = {}
-        self._items: dict[int | None, Place] = {}
+        self._members: dict[str | None, MeetingParts] = {}
+        self._items: dict[int | None, MeetingParts] = {}
         self.names = dict.fromkeys(name for part, _ in self.here for name in part.get("properties", ()))
         self.listed = max((len(part.get("prefixItems", ())) for part, _ in self.here), default=0)
         meeting = [(part["propertyNames"], times) for part, times in self.here if "propertyNames" in part]
-        self.of_names = Place(meeting) if meeting else None
+        self.of_names = MeetingParts(meeting) if meeting else None
 
     def _count(self, part: dict[str, Any], times: int) -> None:
         self.base += times * (1 + len(part) + 5 * len(part.get("patternProperties", ())))
@@ -97,18 +97,22 @@ class Place:
                 self.asks += times
                 self.asked += times * weight(one)
 
-    def member(self, name: str | None) -> Place:
+    def member(self, name: str | None) -> MeetingParts:
         """What judges a member's value: None is one without a name in the schema."""
         name = name if name in self.names else None
         if (found := self._members.get(name)) is None:
-            found = self._members[name] = Place((one, n) for part, n in self.here for one in _of_member(part, name))
+            found = self._members[name] = MeetingParts(
+                (one, n) for part, n in self.here for one in _of_member(part, name)
+            )
         return found
 
-    def item(self, place: int | None) -> Place:
+    def item(self, place: int | None) -> MeetingParts:
         """What judges an item of a list."""
         place = place if place is not None and place < self.listed else None
         if (found := self._items.get(place)) is None:
-            found = self._items[place] = Place((one, n) for part, n in self.here for one in _of_item(part, place))
+            found = self._items[place] = MeetingParts(
+                (one, n) for part, n in self.here for one in _of_item(part, place)
+            )
         return found
 
     def steps_of(self, value: Any) -> float:
@@ -135,7 +139,7 @@ class Place:
         return steps
 
 
-def counted(place: Place, value: Any, most: float, resting: Any) -> float:
+def counted(place: MeetingParts, value: Any, most: float, resting: Any) -> float:
     """Steps that a value takes; where they are more than `most`, at least so many. It goes through the value once."""
     steps, waiting, n = 0.0, [(place, value)], 0
     while waiting and steps <= most:
