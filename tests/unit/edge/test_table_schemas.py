@@ -213,6 +213,6 @@ def test_what_is_nested_as_deeply_as_a_value_may_be_can_be_judged() -> None:
 )
 def test_the_largest_value_takes_no_longer_than_its_size(schema: Json, value: Any) -> None:
     table = TableSchema({"properties": {"a": schema}})
-    began = time.perf_counter()
+    began = time.process_time()
     table.faults({"a": value})
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5, "seconds of the processor, whoever else has it meanwhile"
