@@ -55,7 +55,7 @@ class Checks:
             return
         asked, sizes = await self._asked(work, places)
         judging = {i: asked[i] for i in by_schema}
-        # A record is judged anew for each change of it.
+        # A record is judged once a change.
         size = sum(sizes[i] for i in by_schema)
         large = large or size > SMALL or any(one.cost.at_most_of(size, 0) > FEW_STEPS for one in schemas.values())
         verdicts = await aside(large, judged, work, schemas, judging) if judging else {}
