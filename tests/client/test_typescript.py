@@ -23,7 +23,7 @@ def test_the_typescript_client_type_checks_and_has_the_house_s_style() -> None:
     node.checked(node.CLIENT)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_the_typescript_client_is_small_and_passes_its_own_tests(
     folder: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,7 +157,7 @@ class Verification:
     def receive(self, body: bytes) -> None:
         """The answer to the request that came last. Raises BadReply."""
         with self._store.read() as db:
-            if not self._is_current(db):
+            if revision(db) != self._chosen_at:  # another process has chosen meanwhile
                 self.moved()
                 return
         request = self._requests.pop()
@@ -171,10 +171,6 @@ class Verification:
                 self._receive_spaces(wire)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
-
-    def _is_current(self, db: sqlite3.Connection) -> bool:
-        """Whether the replica is where it was when it asked, and keeps the same: another process may have chosen."""
-        return bool(get_meta(db, "cursor", "") == self._since and revision(db) == self._chosen_at)
 
     def moved(self) -> None:
         """Somebody wrote: what is not compared yet is, after a pull."""
@@ -237,7 +233,7 @@ class Verification:
         changes = {(c.table, c.space, c.record): c for c in map(read_change, wire["changes"])}
         gone: list[Key] = [(table, space_key(name), record) for table, record in wire["gone"]]
         with self._store.write() as db:
-            if not self._is_current(db):
+            if get_meta(db, "cursor", "") != self._since or revision(db) != self._chosen_at:
                 self.moved()
                 return
             changed = _replace(db, changes, gone)
