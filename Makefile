@@ -44,12 +44,18 @@ marked = $(shell grep -rlwE 'mark\.$(1)' tests clients/python/tests --include='t
 BY_FILE := $(PYTHON) -m pytest -q --dist loadfile --no-loadscope-reorder
 WAITED := $(VENV)/.waited
 
+# Six processes load the tests at once, and each would translate all of them in a fresh clone.
+COLLECTED := tests/__pycache__/.collected
+$(COLLECTED): | $(STAMP)
+	@$(PYTHON) -m pytest -q --collect-only $(QUICK) >/dev/null & quick=$$!; \
+	    $(PYTHON) -m pytest -q --collect-only --ignore=tests/unit tests >/dev/null; wait $$quick; mkdir -p $(@D); touch $@
+
 # Some tests ask for what they need when they run; all of them have it before the first begins.
 ifdef ARGS
 test: $(STAMP)
 	@$(PYTHON) -m pytest -q $(ARGS)
 else
-test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
+test: $(STAMP) system-packages $(COLLECTED)  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
 	@$(BY_FILE) -n 3 -m 'waits and not soak' $(call marked,waits) >$(WAITED) 2>&1 & waiting=$$!; \
 	    trap "kill $$waiting 2>/dev/null" EXIT INT TERM; \
 	    $(BY_FILE) -n 3 -m 'not soak and not alone and not waits'; computed=$$?; \

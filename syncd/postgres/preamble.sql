@@ -58,7 +58,8 @@ BEGIN
         owner := 'syncd_owner';
     END IF;
 
-    SELECT nspowner::pg_catalog.regrole::name INTO holder FROM pg_catalog.pg_namespace WHERE nspname = 'syncd';
+    -- As it is, and not as it is written: `regrole` quotes a name that needs it, or all of them where a database says so.
+    SELECT r.rolname INTO holder FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner WHERE n.nspname = 'syncd';
     IF holder IS NULL THEN
         IF NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') THEN
             RAISE EXCEPTION '% may not create a schema in the database %', current_user, pg_catalog.current_database()
@@ -68,7 +69,7 @@ BEGIN
         EXECUTE pg_catalog.format('CREATE SCHEMA syncd AUTHORIZATION %I', owner);
     ELSIF holder <> owner THEN
         RAISE EXCEPTION 'the schema syncd belongs to %, and this is %', holder, current_user
-            USING HINT = pg_catalog.format('connect as %s, or have an administrator run: GRANT %I TO %I;',
+            USING HINT = pg_catalog.format('connect as %I, or have an administrator run: GRANT %I TO %I;',
                                            holder, holder, current_user);
     END IF;
     IF owner <> current_user AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE WITH GRANT OPTION') THEN

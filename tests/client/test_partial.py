@@ -18,6 +18,7 @@ from syncd_client.sync.http import HttpRequest, HttpResponse
 from syncd_client.sync.partial import choose
 
 from tests.support.agreeing import create_space, set_role
+from tests.support.drawn import drawn, examples
 from tests.support.harness import Server
 from tests.support.wire import unique
 
@@ -386,7 +387,8 @@ class World:
                 replica.sync()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@drawn
+@pytest.mark.parametrize("seed", range(examples(12)))
 def test_each_has_what_the_whole_one_has_of_its_choice(seed: int, server: Server, opened: Open, line: Line) -> None:
     """The server of every third run is one of before, or becomes one, or a newer one, at any time."""
     world = World(seed, server, opened, line)

@@ -19,6 +19,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.protocol.normalize import Limits, Stamps, batch, normalize_change
 from tests.store.test_merge import Sql
+from tests.support.drawn import drawn, examples
 from tests.support.wire import at, unique
 
 PUSH = "SELECT seqs, marks, detail::text FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[])"
@@ -116,7 +117,8 @@ def named(found: Sequence[IncomingChange]) -> list[IncomingChange]:
     return list(found)
 
 
-@settings(max_examples=30)
+@drawn
+@settings(max_examples=examples(30))
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "me"]), changes), max_size=4),
     st.lists(changes, min_size=2, max_size=8),

@@ -36,12 +36,21 @@ def silent(text: str) -> None:
     """Progress that nobody reads."""
 
 
-@pytest.fixture
-async def own(database: EmbeddedPostgres) -> AsyncIterator[str]:
-    """The name of a migrated database of the test's own."""
-    name = f"own_{os.urandom(4).hex()}"
+@pytest.fixture(scope="module")
+async def migrated(database: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The name of a migrated database, of which each test has a copy."""
+    name = f"migrated_{os.urandom(4).hex()}"
     await run(database.dsn("postgres", "postgres"), f"CREATE DATABASE {name}")
     await migrate(database.dsn("postgres", name), say=silent)
+    yield name
+    await run(database.dsn("postgres", "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def own(database: EmbeddedPostgres, migrated: str) -> AsyncIterator[str]:
+    """The name of a migrated database of the test's own."""
+    name = f"own_{os.urandom(4).hex()}"
+    await run(database.dsn("postgres", "postgres"), f"CREATE DATABASE {name} TEMPLATE {migrated}")
     yield name
     await run(database.dsn("postgres", "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -22,6 +22,7 @@ from syncd.transfer.importer import as_arguments
 from tests.store.test_append_folded import Space, change, changes
 from tests.store.test_merge import Sql
 from tests.support.backups import line
+from tests.support.drawn import drawn, examples
 from tests.support.wire import Json, at
 
 # What is given the time of now is of this year's end or later.
@@ -95,7 +96,8 @@ def imported(space: str, some: list[tuple[IncomingChange, Json]], first: int) ->
     return lines
 
 
-@settings(max_examples=30)
+@drawn
+@settings(max_examples=examples(30))
 @given(st.lists(changes, max_size=4), st.lists(st.tuples(changes, more), min_size=2, max_size=8), st.booleans())
 def test_what_is_new_ends_as_if_it_had_been_looked_at(
     owner: Sql, before: list[IncomingChange], some: list[tuple[IncomingChange, Json]], gap: bool

@@ -281,17 +281,21 @@ def psql(database: EmbeddedPostgres, name: str, path: Path) -> None:
     programs.psql("-v", "ON_ERROR_STOP=1", "-f", path, database.dsn("postgres", name))
 
 
+@pytest.mark.parametrize("name", ["plain_owner", "Plain-Owner"])
 async def test_a_plain_owner_is_enough_where_the_runtime_role_exists(
-    database: EmbeddedPostgres, empty: str, files: Path
+    database: EmbeddedPostgres, empty: str, files: Path, name: str
 ) -> None:
-    async with role(database, "plain_owner"):
-        await run(database, f"ALTER DATABASE {empty} OWNER TO plain_owner")
-        await migrate(database.dsn("plain_owner", empty), say=silent, directory=files)
+    async with role(database, f'"{name}"'):
+        await run(database, f'ALTER DATABASE {empty} OWNER TO "{name}"')
+        await migrate(database.dsn(name, empty), say=silent, directory=files)
         owners = "SELECT array_agg(DISTINCT tableowner::text) FROM pg_tables WHERE schemaname = 'syncd'"
-        assert await ask(database.dsn("postgres", empty), owners) == ["plain_owner"]
+        assert await ask(database.dsn("postgres", empty), owners) == [name]
+        assert await missing(database.dsn("syncd_runtime", empty), files) == []
+        add(files, 3, "CREATE TABLE three ();")
+        await migrate(database.dsn(name, empty), say=silent, directory=files)
         assert await missing(database.dsn("syncd_runtime", empty), files) == []
         await run(database, f"ALTER DATABASE {empty} OWNER TO postgres")
-        await run(database, "DROP OWNED BY plain_owner CASCADE", empty)
+        await run(database, f'DROP OWNED BY "{name}" CASCADE', empty)
 
 
 async def test_who_may_not_make_the_schema_is_told_the_command(

@@ -11,6 +11,7 @@ from syncd_client.data.words import spelled
 
 from tests.store.test_shared_pages import Reader, fill
 from tests.support.compacting import ALL, compact_now
+from tests.support.drawn import drawn, examples
 from tests.support.harness import Server
 from tests.support.moving import Home, in_space, insert
 from tests.support.wire import Device, Json, at, edit, unique
@@ -46,7 +47,8 @@ def both(reader: Reader, app: str, user: str, **how: object) -> list[Json]:
     raise AssertionError("it does not end")
 
 
-@pytest.mark.parametrize("turn", range(2))
+@drawn
+@pytest.mark.parametrize("turn", range(examples(3)))
 def test_whatever_stands_in_records_both_forms_say_the_same(
     turn: int, server: Server, device: Make, reader: Reader
 ) -> None:

@@ -28,8 +28,10 @@ vars(transports)["create_ssl_context"] = functools.cache(create_ssl_context)
 SOAK = bool(os.environ.get("SYNCD_SOAK"))
 # Of a planted fault (tools/mutants.py) it is enough to know that it is found.
 PHASES = tuple(phase for phase in hypothesis.Phase if phase.name != "shrink" or "MUTANTS" not in os.environ)
+# In `make test` fewer than its own hundred: they are the same each time, so that more of them are not more often.
+EXAMPLES = 100 if SOAK or "MUTANTS" in os.environ else 40
 hypothesis.settings.register_profile(
-    "syncd", derandomize=not SOAK, print_blob=True, deadline=None, phases=PHASES,
+    "syncd", derandomize=not SOAK, max_examples=EXAMPLES, print_blob=True, deadline=None, phases=PHASES,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is
 )  # fmt: skip
 hypothesis.settings.load_profile("syncd")

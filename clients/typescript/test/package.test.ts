@@ -196,17 +196,22 @@ describe("the package", () => {
 });
 
 describe("what is written", () => {
-  it.each([
+  const written: [string, string, number][] = [
     ["README.md", "readme", 6],
     ["RXDB.md", "rxdb", 2],
     ...PAGES.map((page): [string, string, number] => [page, nameOf(page), 1]),
-  ])("in %s says what happens", async (file, name, least) => {
+  ];
+
+  beforeAll(async () => {
+    const compilerOptions = { ...CONFIG, module: "NodeNext", skipLibCheck: true, outDir: "out" };
+    const files = written.map(([, name]) => `${name}.ts`);
+    writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+    await run(process.execPath, [TSC, "-p", "."]);
+  });
+
+  it.each(written)("in %s says what happens", async (file, name, least) => {
     const server = await RealServer.start();
     try {
-      const compilerOptions = { ...CONFIG, module: "NodeNext", skipLibCheck: true, outDir: "out" };
-      const config = { compilerOptions, files: [`${name}.ts`] };
-      writeFileSync(join(outside, "tsconfig.json"), JSON.stringify(config));
-      await run(process.execPath, [TSC, "-p", "."]);
       const token = await server.token("readme");
       const environment = { SYNCD_URL: server.url, SYNCD_TOKEN: token, ADA: await server.token("ada") };
       const node = file === STORES ? nodeWithSqlite() : process.execPath;

@@ -1,6 +1,6 @@
 -- Why: whoever may set the parameter that says who acts can act as any user; a default of it would be taken for one.
 SELECT syncd.sync_context_kind() AS kind,
-       pg_catalog.quote_ident(n.nspowner::pg_catalog.regrole::text) AS owner,
+       n.nspowner::pg_catalog.regrole::text AS owner,
        ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC')
              FROM pg_catalog.pg_parameter_acl p CROSS JOIN LATERAL pg_catalog.aclexplode(p.paracl) a
              LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee

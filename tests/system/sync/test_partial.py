@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.drawn import drawn, examples
 from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -287,7 +288,8 @@ def alive(held: dict[Key, Json], spaces: set[str], tables: set[str]) -> dict[Key
     return {key: record for key, record in some.items() if record.get("deletedAt") is None}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@drawn
+@pytest.mark.parametrize("seed", range(examples(6)))
 def test_whatever_is_chosen_and_written_between_pages_it_ends_with_its_part_of_the_whole(
     device: Make, seed: int
 ) -> None:
