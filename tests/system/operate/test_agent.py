@@ -126,10 +126,10 @@ def test_a_run_that_was_killed_is_one_run_all_the_same(syncd_server: Server) -> 
     for n in range(200):
         ann.put("notes", f"n{n}", {"title": f" note {n} #t"}, space=garden)
     ann.sync()
-    for turn in range(12):
+    for turn in range(5):
         process = subprocess.Popen(agent.command, cwd=REPOSITORY, env=agent.environment, stdout=subprocess.DEVNULL)
         try:
-            process.wait(0.2 + 0.1 * turn)
+            process.wait(0.3 + 0.25 * turn)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         process.wait()
