@@ -15,6 +15,7 @@ const FLOORS = [
     "index",
     "indexes",
     "order",
+    "partial",
     "queries",
     "search",
     "sets",

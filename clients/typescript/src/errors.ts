@@ -46,6 +46,13 @@ export class NoSuchRecord extends SyncdError {
   }
 }
 
+/** A write of a space or table that this replica does not keep. Nothing was written. */
+export class NotReplicated extends SyncdError {
+  constructor(detail: string) {
+    super("not_replicated", detail);
+  }
+}
+
 /** No refused or set-aside change has that id (it may have been sent, fixed or dropped since). */
 export class NoSuchChange extends SyncdError {
   constructor(changeId: string) {

@@ -8,6 +8,7 @@ import type { Indexes, Path } from "./query.js";
 import type { Limits } from "./store/enqueue.js";
 import type { Durability } from "./store/indexeddb.js";
 import type { MakeStore } from "./store/open.js";
+import type { Choosing } from "./sync/device.js";
 import type { LivePolicy, RetryPolicy } from "./sync/retry.js";
 import type { Locks } from "./sync/tabs.js";
 import type { Token } from "./sync/tokens.js";
@@ -45,6 +46,8 @@ export interface OpenOptions<S extends object, R> {
   readonly search?: { readonly [T in TableOf<S>]?: readonly Path<FieldsOf<S, T>>[] };
   /** The fields by which records are found and sorted quickly: `indexes({ … })` of @syncd/client/indexes. */
   readonly indexes?: Indexes<S>;
+  /** The spaces and tables that are kept: `partial({ spaces, tables })` of @syncd/client/partial. Without it what was chosen last is. */
+  readonly partial?: Choosing<S>;
   readonly limits?: Partial<Limits>;
   readonly retry?: Partial<RetryPolicy>;
   readonly onConflict?: (conflict: Conflict) => void | Promise<void>;

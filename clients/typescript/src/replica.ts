@@ -105,6 +105,7 @@ export class Replica<S extends object = AnyTables> {
     this.#tabs.on((message) => {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
+    if (this.#device.chosen) this.#tabs.post({ kind: "event", event: changesOf([], "tab", true) });
     this.on((event) => event.kind === "conflict" && onConflict?.(event.conflict));
     this.exchange = new Exchange({
       tabs: this.#tabs,

@@ -5,9 +5,9 @@ import { describe, expect, it } from "vitest";
 import { StoreFailed, WrongReplica } from "../src/index.js";
 import { MemoryStore } from "../src/store/memory.js";
 import { claimMeta, claimStore, migrate, openStore } from "../src/store/open.js";
-import { LAYOUT, type Meta, Store } from "../src/store/store.js";
+import { LAYOUT, Store, type Transaction } from "../src/store/store.js";
 
-const claim = (meta: Meta): void => claimMeta(meta, "app", "app");
+const claim = async ({ meta }: Transaction): Promise<void> => claimMeta(meta, "app", "app");
 
 function memory(): Store {
   return new Store(new MemoryStore(LAYOUT), 1000);

@@ -4,12 +4,18 @@
  */
 
 import { type Key, keyText } from "../data/change.js";
-import { keyOf, type RecordRow, type RowStore, type Rows, type RowTransaction } from "../store/store.js";
+import {
+  keyOf,
+  LAST_WRITE,
+  type RecordRow,
+  type RowStore,
+  type Rows,
+  type RowTransaction,
+} from "../store/store.js";
 
 /** So many of the last writes are known, and so many of the records of each. */
 export const WRITES = 64;
 const RECORDS = 1000;
-const LAST = "write";
 
 /** A write by its number, and the keys of the records that it has changed; null where they are too many, or not known. */
 export interface WriteNote {
@@ -40,14 +46,14 @@ async function note<T>(tx: RowTransaction, work: (tx: RowTransaction) => Promise
     remove.call(tx, name, key);
   };
   const add = (key: Key): unknown => changed.set(keyText(key), key);
-  const before = read(tx, LAST);
+  const before = read(tx, LAST_WRITE);
   before.catch(() => undefined); // the work fails then
   const answer = await work(tx);
   if (!changed.size) return answer;
   // A store that was evicted begins with another number than it had.
   const number = ((await before)?.number ?? Date.now()) + 1;
   const keys = changed.size > RECORDS ? null : [...changed.values()];
-  keep(tx, LAST, { number, keys: null });
+  keep(tx, LAST_WRITE, { number, keys: null });
   keep(tx, nameOf(number), { number, keys });
   return answer;
 }
@@ -55,7 +61,7 @@ async function note<T>(tx: RowTransaction, work: (tx: RowTransaction) => Promise
 /** What has changed since the write `since`; null: since nothing that is known. */
 export async function notedSince(tx: RowTransaction, since: number | null): Promise<WriteNote> {
   const [last, next] = await Promise.all([
-    read(tx, LAST),
+    read(tx, LAST_WRITE),
     since === null ? undefined : read(tx, nameOf(since + 1)),
   ]);
   const number = last?.number ?? 0;
@@ -72,7 +78,7 @@ export async function notedSince(tx: RowTransaction, since: number | null): Prom
 }
 
 function nameOf(number: number): string {
-  return `${LAST} ${number % WRITES}`;
+  return `${LAST_WRITE} ${number % WRITES}`;
 }
 
 // They lie beside the few values, where a version of before does not see them.

@@ -4,7 +4,9 @@ import type { Packed } from "../data/change.js";
 import type { Json } from "../data/values.js";
 import { NO_SOCKET } from "../error-codes.js";
 import { pack, unread } from "../store/outbox.js";
-import { announce, applyPage, beginRestart } from "../sync/apply.js";
+import { beginRestart } from "../store/records.js";
+import type { Meta } from "../store/store.js";
+import { announce, applyPage } from "../sync/apply.js";
 import { loadFinder } from "../sync/on-demand.js";
 import { claim } from "../sync/tokens.js";
 import { sleep, vary, Wakeup } from "../timing.js";
@@ -48,6 +50,7 @@ export class Connection {
   #lost = false;
   #incarnations: readonly string[] | undefined;
   #held: Ending | null = null;
+  #asked: Meta | undefined;
   openedAt: number | null = null;
 
   constructor(
@@ -106,6 +109,7 @@ export class Connection {
 
   async #recall(): Promise<void> {
     await this.#end.store.read(async ({ meta }) => {
+      this.#asked ??= meta;
       this.#last = meta.position;
       this.#session.restarting = meta.restarting;
     });
@@ -178,13 +182,14 @@ export class Connection {
   async #take(frame: Frame): Promise<void> {
     if ("page" in frame) await this.#apply(frame);
     else if (frame.kind === "authenticated") await this.#end.checkUser(frame.user);
-    else if (frame.kind === "unsubscribed" && frame.lost) await this.#end.store.write(beginRestart);
+    else if (frame.kind === "unsubscribed" && frame.lost)
+      this.#asked = await this.#end.store.write(beginRestart);
   }
 
   async #apply({ page, pushed }: Of<"delivered" | "answered">): Promise<void> {
     const find = await loadFinder();
     const done = await this.#end.store.write(async (tx) => {
-      const applied = await applyPage(tx, page, pushed, find, this.#session.checked);
+      const applied = await applyPage(tx, page, pushed, find, this.#session.checked, this.#asked);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });
@@ -269,6 +274,10 @@ export class Connection {
     const last = this.#session.subscribed ? Infinity : this.#last;
     const { limits, paces } = this.#end;
     return this.#end.store.read(async (tx) => {
+      const { choices, round } = this.#asked as Meta;
+      // The replica began again, or keeps something else: what is on its way is of what may be gone.
+      if (tx.meta.choices !== choices || tx.meta.round !== round)
+        this.stop({ state: "offline", code: "restarted", detail: "" });
       const packed = await pack(tx, last, limits.pushChanges, paces.socket.size);
       this.#session.unread = (await unread(tx, packed)).length > 0;
       return packed;
@@ -313,10 +322,9 @@ export class Connection {
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */
   async #fix(): Promise<void> {
-    const report = await this.#lock.alone(() => this.#end.exchange("push", this.#over.signal));
+    await this.#lock.alone(() => this.#end.exchange("push", this.#over.signal));
     this.#session.fixed();
     this.#incarnations = undefined;
-    if (report.restarted) this.stop({ state: "offline", code: "restarted", detail: "" });
   }
 
   async #sendPresences(): Promise<void> {

@@ -159,11 +159,12 @@ export class LiveSession {
   }
 
   /** Asks for everything after the cursor, and for what happens from then on. */
-  subscribe({ cursor: since, acked: pushed, roles }: Meta, first = ""): string {
+  subscribe({ cursor: since, acked: pushed, roles, asks }: Meta, first = ""): string {
     this.subscribed = true;
     this.caughtUp = null;
     this.checked = pushed;
-    return dump({ type: "subscribe", appId: this.#device.app, since, roles, first, pushed } as JsonObject);
+    const wanted = { since, roles, first, pushed, ...asks };
+    return dump({ type: "subscribe", appId: this.#device.app, ...wanted } as JsonObject);
   }
 
   /** Ends the subscription: what comes after the answer to the next push is read after that push. */

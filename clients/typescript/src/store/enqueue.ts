@@ -4,10 +4,10 @@ import { type Key, newId, stamped, type Write, type Written, writeChange } from 
 import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "../data/clock.js";
 import { type Registers, TOMBSTONE } from "../data/merge.js";
 import { dump, type Json } from "../data/values.js";
-import { BatchTooLarge, InvalidWrite, NoSuchRecord, NotAllowed } from "../errors.js";
+import { BatchTooLarge, InvalidWrite, NoSuchRecord, NotAllowed, NotReplicated } from "../errors.js";
 import { type LoadedRecords, load, pick, save } from "./records.js";
 import { redate, resettle } from "./restamp.js";
-import { spaceOf, type Transaction } from "./store.js";
+import { keeps, spaceOf, type Transaction } from "./store.js";
 
 /** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
 export interface Limits {
@@ -39,7 +39,8 @@ export interface ReadyChange {
 
 /**
  * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
- * Raises BatchTooLarge, InvalidWrite, NotAllowed, NoSuchRecord. What a migration (`apart`) says of a record that is not there is left out.
+ * Raises BatchTooLarge, InvalidWrite, NotAllowed, NotReplicated, NoSuchRecord. What a migration (`apart`) says of a record that is not
+ * there, or not kept, is left out.
  */
 export async function enqueue(
   tx: Transaction,
@@ -55,10 +56,9 @@ export async function enqueue(
   const queued: (ReadyChange & Written)[] = [];
   for (const { op, key, values, extra, upsert } of writes) {
     const record = pick(records, key);
-    if (op !== "insert" && !upsert && record.view.size === 0) {
-      if (apart) continue;
-      throw new NoSuchRecord(`no record ${key[2]}.`);
-    }
+    const absent = op !== "insert" && !upsert && record.view.size === 0;
+    if (apart && (absent || !keeps(tx.meta.asks, key))) continue;
+    if (absent) throw new NoSuchRecord(`no record ${key[2]}.`);
     const at = stampOver(
       tx,
       record.view,
@@ -81,9 +81,16 @@ export async function enqueue(
 }
 
 async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void> {
+  checkKept(tx, keys);
   for (const space of new Set(keys.map(([space]) => space)))
     if ((await spaceOf(tx, space))?.role === "reader")
       throw new NotAllowed(`reader of ${space}.`, "not_a_writer");
+}
+
+/** Raises NotReplicated. */
+export function checkKept({ meta }: Transaction, keys: readonly Key[]): void {
+  const key = keys.find((key) => !keeps(meta.asks, key));
+  if (key) throw new NotReplicated(`${key} is not kept.`);
 }
 
 /**

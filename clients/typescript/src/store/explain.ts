@@ -2,7 +2,7 @@
 
 import type { Key } from "../data/change.js";
 import { NO_ACCESS, SPACE_LEFT } from "../error-codes.js";
-import type { Transaction } from "./store.js";
+import { type Choice, keeps, type Transaction } from "./store.js";
 
 export type StatusName =
   | "synced"
@@ -13,6 +13,7 @@ export type StatusName =
   | "no_permission"
   | "set_aside"
   | "clock_lowered"
+  | "not_replicated"
   | "unknown";
 
 /** The answer of `why`. `code` is the server's where it gave one; `pending` counts unsent changes. */
@@ -53,9 +54,16 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     return status("set_aside", SPACE_LEFT, "space_left");
   }
   const row = await tx.get("records", key);
+  if (row === undefined && !keeps(tx.meta.asks, key))
+    return status("not_replicated", notKept(tx.meta.asks, key), "not_replicated");
   if (row === undefined) return status("unknown", "No such record.");
   const lowered = [...row.view.values()].some(
     (register) => register.client === client && (register.sent ?? "") > register.at,
   );
   return lowered ? status("clock_lowered", "Synced; the clock was ahead.") : status("synced", "Synced.");
+}
+
+function notKept(choice: Choice | undefined, [space, table]: Key): string {
+  const place = space ? `The space "${space}"` : "The personal space";
+  return `${keeps({ spaces: choice?.spaces }, [space, table, ""]) ? `The table "${table}"` : place} is not kept in this replica.`;
 }

@@ -46,10 +46,10 @@ export interface StoreOptions {
 export async function openStore(
   name: string,
   options: StoreOptions,
-  claimed: (meta: Meta) => void,
+  claimed: Work<void>,
   landed?: () => void,
 ): Promise<Store> {
-  const prepare: Prepare = (rows) => within(rows, async (tx) => claimed(tx.meta));
+  const prepare: Prepare = (rows) => within(rows, claimed);
   const patience = options.callbackTimeout ?? CALLBACK_TIMEOUT;
   const opening = openRows(name, options, prepare);
   const rows = await answerOf(() => opening, patience).catch((error) => {

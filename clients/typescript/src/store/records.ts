@@ -3,7 +3,7 @@
 import { byText, type Key, keyText, readChange } from "../data/change.js";
 import { isDeleted, merge, overlay, type Registers } from "../data/merge.js";
 import { parse, same } from "../data/values.js";
-import { keyOf, type RecordRow, type Transaction } from "./store.js";
+import { keyOf, type Meta, type RecordRow, type Transaction } from "./store.js";
 
 /**
  * A record in memory: what the server confirmed (`base`), and what the application sees (`view`). They are one
@@ -124,4 +124,17 @@ export async function dropUnconfirmed(tx: Transaction): Promise<void> {
   await settle(tx, records);
   save(tx, records);
   tx.meta.restarting = false;
+}
+
+/** The server does not know the cursor: everything is asked for again. The outbox stays as it is. Returns the few values. */
+export async function beginRestart(tx: Transaction): Promise<Meta> {
+  const { meta } = tx;
+  meta.cursor = meta.roles = "";
+  meta.acked = [];
+  meta.restarting = true;
+  meta.round += 1;
+  const spaces = await tx.all("spaces");
+  meta.told = spaces.concat(meta.told ?? []);
+  for (const { id } of spaces) tx.delete("spaces", [id]);
+  return meta;
 }

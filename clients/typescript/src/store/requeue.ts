@@ -3,16 +3,16 @@
 import { checkFields, type Key, newId, stamped } from "../data/change.js";
 import type { Json } from "../data/values.js";
 import { NoSuchChange } from "../errors.js";
-import { insert, type ReadyChange, stampOver } from "./enqueue.js";
+import { checkKept, insert, type ReadyChange, stampOver } from "./enqueue.js";
 import { find } from "./outbox.js";
 import { load, pick } from "./records.js";
 import { resettle, rewrite } from "./restamp.js";
 import { keyOf, type OutboxRow, type Transaction } from "./store.js";
 
-/** How a stopped change goes again. `space`: where to, or null for where it went; `alone`: without its batch. */
+/** How a stopped change goes again. `space`: where to, instead of where it went; `alone`: without its batch. */
 export interface Requeue {
   readonly fields?: object;
-  readonly space?: string | null;
+  readonly space?: string;
   readonly alone?: boolean;
 }
 
@@ -35,7 +35,7 @@ export async function drop(tx: Transaction, changeId: string, alone?: boolean): 
 /**
  * Queues a stopped change again, at the end of the queue and under a new changeId, with the rest of its batch.
  * Edited fields get new stamps. Returns the new changeId and the records that it changes. Raises NoSuchChange,
- * InvalidWrite.
+ * InvalidWrite, and NotReplicated of another space that is not kept.
  */
 export async function requeue(
   tx: Transaction,
@@ -54,6 +54,7 @@ export async function requeue(
     if (named) own = fresh;
     const edited = named ? edits : new Map<string, Json>();
     const key: Key = [space ?? row.space, row.table, row.id];
+    if (space !== undefined) checkKept(tx, [key]);
     const { view } = pick(await load(tx, [key]), key);
     const at = stampOver(tx, view, edited.keys(), wall);
     const body = await rewrite(tx, row, fresh, key, stamped(edited, at, tx.meta.client));

@@ -56,6 +56,10 @@ export interface Trouble {
  * empty cursor; `schema`: the application's; `position` and `number`: the last ones given out.
  */
 export interface Meta {
+  /** What the replica keeps, and what it has of what its cursor is for, where that is not all: see @syncd/client/partial. */
+  asks?: Asks | undefined;
+  /** How many choices were made. */
+  choices?: number;
   /** When the replica was last compared with the server, in milliseconds since 1970. */
   verified?: number;
   /** What this store may have pushed as, oldest first: see `incarnate`. */
@@ -77,6 +81,25 @@ export interface Meta {
   schema: number | null;
   position: number;
   number: number;
+}
+
+/** Spaces as a replica names them, and tables; all of those that are not there. */
+export interface Choice {
+  readonly spaces?: readonly string[] | undefined;
+  readonly collections?: readonly string[] | undefined;
+}
+
+/** What is chosen, and what of it is known, in the members with which the server is asked. */
+export interface Asks {
+  readonly spaces?: readonly string[];
+  readonly collections?: readonly string[];
+  readonly knownSpaces?: readonly string[];
+  readonly knownCollections?: readonly string[];
+}
+
+/** Whether a record is of a choice. */
+export function keeps({ spaces, collections }: Choice = {}, [space, table]: Key): boolean {
+  return (!spaces || spaces.includes(space)) && (!collections || collections.includes(table));
 }
 
 const FRESH: Meta = {
@@ -270,6 +293,9 @@ export async function keepConflicts(tx: Transaction, stays: (conflict: Conflict)
   for (const { number, conflict } of await tx.all("conflicts"))
     if (!stays(conflict)) tx.delete("conflicts", [number]);
 }
+
+/** The row among the few values where indexes in memory say what was written last. */
+export const LAST_WRITE = "write";
 
 /** The name of a row's record, or of what the application is told of. */
 export function keyOf(of: {

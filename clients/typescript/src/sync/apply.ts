@@ -15,10 +15,11 @@ import { after, type Instant, latest } from "../data/clock.js";
 import { changesOf, type Event, type SpacesChanged } from "../data/events.js";
 import { TOMBSTONE } from "../data/merge.js";
 import { parse } from "../data/values.js";
+import { Offline } from "../errors.js";
 import * as outbox from "../store/outbox.js";
 import { dropUnconfirmed, load, pick, save, settle } from "../store/records.js";
 import { redate } from "../store/restamp.js";
-import { keepConflicts, keyOf, spaceOf, type Transaction } from "../store/store.js";
+import { keepConflicts, keeps, keyOf, spaceOf, type Transaction } from "../store/store.js";
 import type { Page, Result } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
@@ -36,7 +37,8 @@ export interface Applied {
  * again under its old name is left and joined at once.
  *
  * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
- * about the acknowledged changes too, of which `checked` were named when this page was asked for. `find`: as `loadFinder`.
+ * about the acknowledged changes too, of which `checked` were named when this page was asked for. `find`: as `loadFinder`. `asked`: the
+ * few values as they were when it was asked for.
  */
 export async function applyPage(
   tx: Transaction,
@@ -44,7 +46,10 @@ export async function applyPage(
   pushed: readonly Packed[],
   find?: FindConflicts | null,
   checked = tx.meta.acked ?? [],
+  asked = tx.meta,
 ): Promise<Applied> {
+  if (find) await find.narrow(tx, page, pushed, asked);
+  else if (asked.asks) throw new Offline("reload the page.");
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const found = { conflicts: page.conflicts, ...(await find?.(tx, page, pushed)) };
@@ -119,7 +124,8 @@ async function confirm(
     if (!result || !ended("applied", "superseded")(result)) continue;
     const change = adopt(result, sent, client);
     const state = (await outbox.find(tx, sent.changeId))?.state ?? "aside";
-    if (await outbox.present(tx, { space: change.key[0], state })) confirmed.push(change);
+    if (keeps(tx.meta.asks, change.key) && (await outbox.present(tx, { space: change.key[0], state })))
+      confirmed.push(change);
   }
   return confirmed;
 }
@@ -175,7 +181,7 @@ function refusals(results: readonly Result[]): Map<string, Refusal> {
 }
 
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
-  const gone: Key[] = [];
+  const gone: Key[] = [...(page.gone ?? [])];
   for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
   for (const id of page.joined) tx.put("spaces", { ...(await spaceOf(tx, id)), id });
   return gone;
@@ -189,18 +195,6 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
   await keepConflicts(tx, (conflict) => conflict.space !== space);
   tx.delete("spaces", [space]);
   return gone;
-}
-
-/** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
-export async function beginRestart(tx: Transaction): Promise<void> {
-  const { meta } = tx;
-  meta.cursor = meta.roles = "";
-  meta.acked = [];
-  meta.restarting = true;
-  meta.round += 1;
-  const spaces = await tx.all("spaces");
-  meta.told = spaces.concat(meta.told ?? []);
-  for (const { id } of spaces) tx.delete("spaces", [id]);
 }
 
 /** Tells everybody what an answer of the server, applied, means to the application. */

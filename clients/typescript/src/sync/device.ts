@@ -5,7 +5,7 @@ import type { Event } from "../data/events.js";
 import { incarnate, takeName } from "../store/copied.js";
 import { LIMITS, type Limits } from "../store/enqueue.js";
 import { claimMeta, claimStore, openStore, type StoreOptions } from "../store/open.js";
-import type { Meta, Store } from "../store/store.js";
+import type { Store, Transaction } from "../store/store.js";
 import { type Paces, pacesOf } from "./pace.js";
 import type { Device } from "./session.js";
 import { type Token, usersOf } from "./tokens.js";
@@ -18,6 +18,13 @@ export interface DeviceOptions extends StoreOptions {
   readonly schemaVersion?: number;
   readonly limits?: Partial<Limits>;
   readonly wall?: () => number;
+  readonly partial?: Choosing | undefined;
+}
+
+/** What makes a choice for a store: whether it is another than before. */
+export interface Choosing<S extends object = object> {
+  (tx: Transaction): Promise<boolean>;
+  readonly tables?: S;
 }
 
 /** The methods that a sync takes out of it keep their `this`. */
@@ -31,6 +38,8 @@ export class OwnDevice implements Device {
   declare store: Store;
   user = "";
   copiedFrom: string | null = null;
+  /** Whether it was opened to keep something else than before. */
+  chosen: boolean | undefined;
   /** What tells this opening of the store from every other one. */
   readonly #opening: string;
   readonly #restarted: (why?: string) => void;
@@ -55,10 +64,11 @@ export class OwnDevice implements Device {
 
   /** Opens its store, which is the user's of these options. Raises WrongReplica, StoreFailed. */
   async open(name: string, options: DeviceOptions): Promise<void> {
-    const claimed = (meta: Meta): void => {
-      const client = claimStore(meta, this.app, options.clientId, this.wall());
-      for (const user of usersOf(options)) claimMeta(meta, "user", user);
-      this.user = meta.user;
+    const claimed = async (tx: Transaction): Promise<void> => {
+      const client = claimStore(tx.meta, this.app, options.clientId, this.wall());
+      for (const user of usersOf(options)) claimMeta(tx.meta, "user", user);
+      this.user = tx.meta.user;
+      this.chosen = await options.partial?.(tx);
       this.#became(client);
     };
     this.store = await openStore(name, options, claimed, () => this.#restarted());

@@ -1,5 +1,8 @@
-/** What is loaded with the first answer of the server. */
+/** What is loaded when an answer of the server needs it. */
 
+import type { Packed } from "../data/change.js";
+import type { Cure } from "./cure.js";
+import type { Problem } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
 /**
@@ -9,6 +12,14 @@ import type { FindConflicts } from "./unseen.js";
 export function loadFinder(): Promise<FindConflicts | null> {
   return import("./unseen.js").then(
     ({ findUnseen }) => findUnseen,
+    () => null,
+  );
+}
+
+/** What is to be done about a push that is refused whole; null: nothing, also where what knows it cannot be had. */
+export function loadCure(problem: Problem, pushed: readonly Packed[]): Promise<Cure | null> {
+  return import("./cure.js").then(
+    ({ cureOf }) => cureOf(problem, pushed),
     () => null,
   );
 }

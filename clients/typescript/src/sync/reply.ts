@@ -3,6 +3,7 @@
 import {
   type Change,
   type Conflict,
+  type Key,
   listOf,
   objectOf,
   oneOf,
@@ -38,6 +39,8 @@ export interface Page {
   readonly results: readonly Result[];
   readonly conflicts: readonly Conflict[];
   readonly wire: JsonObject;
+  /** Records that are not kept any more, of which what was unsent is answered. */
+  readonly gone?: readonly Key[];
 }
 
 /** A refusal. `errors`: as `blamedIn` reads them. */

@@ -11,10 +11,10 @@ import { dump, type Json, type JsonObject } from "../data/values.js";
 import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "../errors.js";
 import type { Limits } from "../store/enqueue.js";
 import { pack, reject } from "../store/outbox.js";
+import { beginRestart } from "../store/records.js";
 import type { Meta, Store, Trouble } from "../store/store.js";
-import { type Applied, announce, applyPage, beginRestart } from "./apply.js";
-import { blamedIn } from "./blamed.js";
-import { loadFinder } from "./on-demand.js";
+import { type Applied, announce, applyPage } from "./apply.js";
+import { loadCure, loadFinder } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
@@ -143,6 +143,7 @@ export class Session {
   #attempt = 0;
   #renewed = false;
   #copied = false;
+  #asked: Meta | undefined;
   #incarnations: readonly string[] | undefined;
   /** What the last page said to ask with; null: there is nothing more that was there as the reading began. */
   #until: Json = "";
@@ -165,6 +166,7 @@ export class Session {
     // A push may write before it goes, which no reading may wait for.
     const step = await this.#device.store.read(async (tx) => {
       const { meta } = tx;
+      this.#asked = meta;
       this.#last ??= meta.position;
       if (meta.restarting) return () => this.#pull(meta);
       if (this.#scope !== "pull") {
@@ -181,7 +183,7 @@ export class Session {
     return `/sync/${encodeURIComponent(this.#device.app)}`;
   }
 
-  #pull({ cursor, acked = [], roles }: Meta): Send {
+  #pull({ cursor, acked = [], roles, asks }: Meta): Send {
     const { limits, paces, client } = this.#device;
     const params = new URLSearchParams({
       since: cursor,
@@ -192,16 +194,18 @@ export class Session {
       ...(this.#find !== null && { roles }),
       ...(acked[0] && { clientId: client() }),
     });
-    for (const id of acked) params.append("pushed", id);
+    for (const [name, texts] of Object.entries<readonly string[]>({ pushed: acked, ...asks }))
+      for (const text of texts) params.append(name.replace("ons", "on"), text);
     const path = `${this.#path}/pull?${params}`;
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
 
-  async #push({ cursor, acked, roles }: Meta, packed: readonly Packed[]): Promise<Send> {
+  async #push({ cursor, acked, roles, asks }: Meta, packed: readonly Packed[]): Promise<Send> {
     const { client, schemaVersion, paces } = this.#device;
     this.#incarnations ??= await this.#device.present();
     const said = pushHead(schemaVersion, this.#incarnations, packed, acked);
-    const head = dump({ clientId: client(), since: cursor, roles, ...said });
+    const pull = asks ? false : undefined; // what comes of a part is asked for apart: this answer would be of all
+    const head = dump({ clientId: client(), since: cursor, roles, pull, ...said } as JsonObject);
     const body = withChanges(head, packed);
     const travel = paces.push.allowance(body.length);
     return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };
@@ -258,7 +262,9 @@ export class Session {
       const page = readPage(body, sent.pushed);
       this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
       this.#find = await loadFinder();
-      const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, this.#find));
+      const done = await this.#device.store.write((tx) =>
+        applyPage(tx, page, sent.pushed, this.#find, undefined, this.#asked),
+      );
       this.#attempt = 0;
       this.#renewed = false;
       this.#until = page.more ? (page.wire.until ?? "") : null;
@@ -295,24 +301,12 @@ export class Session {
   }
 
   /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */
-  async #refused(sent: Send, problem: Problem): Promise<void> {
+  async #refused({ pushed }: Send, problem: Problem): Promise<void> {
     const { status, code, detail } = problem;
-    const batches = new Set(sent.pushed.map(({ batch }) => batch));
-    const blamed = new Map<string, Refusal>();
-    for (const [place, refusal] of blamedIn(problem)) {
-      const change = sent.pushed[place];
-      if (change !== undefined) blamed.set(change.changeId, refusal);
-    }
-    const large = status === 413 || status === 422;
-    if ((large || status === 400) && blamed.size > 0) {
-      await this.#reject(blamed);
-    } else if (large && batches.size > 1) {
-      this.#pushChanges = sent.pushed.length >> 1; // two batches are two changes at least
-    } else if (large && batches.size > 0) {
-      await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, problem])));
-    } else {
-      await this.#giveUp("refused", new Refused(detail, code, status));
-    }
+    const cure = await loadCure(problem, pushed);
+    if (!cure) return this.#giveUp("refused", new Refused(detail, code, status));
+    this.#pushChanges = cure.most ?? this.#pushChanges;
+    await this.#reject(cure.refusals);
   }
 
   async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {

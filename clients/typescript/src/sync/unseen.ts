@@ -5,9 +5,10 @@ import { latest } from "../data/clock.js";
 import type { SpacesChanged } from "../data/events.js";
 import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
 import { type Json, type JsonObject, parse } from "../data/values.js";
-import { find, present } from "../store/outbox.js";
+import { find as findQueued, present } from "../store/outbox.js";
 import { type LoadedRecord, load, pick } from "../store/records.js";
 import type { Transaction } from "../store/store.js";
+import { narrow } from "./narrow.js";
 import type { Page } from "./reply.js";
 import { keepRoles } from "./roles.js";
 
@@ -15,16 +16,25 @@ import { keepRoles } from "./roles.js";
  * The conflicts that an answer tells of and those that are found in it, before its changes are applied. And what it says of
  * the user's spaces, where it says something.
  */
-export type FindConflicts = (
+export interface FindConflicts {
+  (
+    tx: Transaction,
+    page: Page,
+    pushed: readonly Packed[],
+  ): Promise<{ conflicts: Conflict[]; spaces: SpacesChanged | undefined }>;
+  readonly narrow: typeof narrow;
+}
+
+async function find(
   tx: Transaction,
   page: Page,
   pushed: readonly Packed[],
-) => Promise<{ conflicts: Conflict[]; spaces: SpacesChanged | undefined }>;
-
-export const findUnseen: FindConflicts = async (tx, page, pushed) => {
+): Promise<{ conflicts: Conflict[]; spaces: SpacesChanged | undefined }> {
   const found = mayHaveSome(page, tx.meta.client) ? await findIn(tx, page, pushed) : [];
   return { conflicts: [...page.conflicts, ...found], spaces: await keepRoles(tx, page) };
-};
+}
+
+export const findUnseen: FindConflicts = Object.assign(find, { narrow });
 
 /** Whether conflicts may be found: records are read for that. */
 function mayHaveSome(page: Page, client: string): boolean {
@@ -83,7 +93,7 @@ function fieldsIn({ wire }: Page, place: number): [string, JsonObject][] {
 }
 
 async function isHere(tx: Transaction, changeId: string, { key }: Change): Promise<boolean> {
-  return present(tx, { space: key[0], state: (await find(tx, changeId))?.state ?? "aside" });
+  return present(tx, { space: key[0], state: (await findQueued(tx, changeId))?.state ?? "aside" });
 }
 
 /** This device's edits, not confirmed yet, of the records that others deleted. */

@@ -7,7 +7,7 @@ import { dump, type Json, type JsonObject } from "../data/values.js";
 import { BadReply, Refused } from "../errors.js";
 import type { Source } from "../store/observed.js";
 import { LoadedRecord, save, settle } from "../store/records.js";
-import type { Transaction } from "../store/store.js";
+import { type Asks, keeps, keyOf, type Meta, type Transaction } from "../store/store.js";
 import { sleep } from "../timing.js";
 import { announce } from "./apply.js";
 import type { Exchange } from "./exchange.js";
@@ -94,6 +94,8 @@ class Verification {
   readonly #exchange: Exchange;
   /** The spaces, by the server's names, that are not compared yet; null: all. */
   #left: Set<string> | null = null;
+  /** The few values as they were when the comparison began. */
+  #meta: Meta | null = null;
   #pulls = PULLS;
   #waits = WAITS;
   readonly #repaired = new Set<string>();
@@ -110,8 +112,8 @@ class Verification {
   async run(): Promise<Verified> {
     await this.#exchange.sync("pull");
     for (;;) {
-      const since = await this.#store.read(async ({ meta }) => meta.cursor);
-      const behind = await this.#compare(since);
+      this.#meta = await this.#store.read(async ({ meta }) => meta);
+      const behind = await this.#compare(this.#meta.cursor);
       const left = this.#left ?? new Set();
       if (left.size === 0 && this.#left !== null) return this.#result([]);
       if (behind ? this.#pulls-- <= 0 : this.#waits-- <= 0) return this.#result([...left]);
@@ -134,7 +136,10 @@ class Verification {
     const wire = await this.#ask(since, {});
     const told = listOf(wire.spaces).map(objectOf);
     const [behind, unready] = [listOf(wire.behind).map(textOf), listOf(wire.unready).map(textOf)];
-    const named = [...told.map(({ spaceId }) => textOf(spaceId)), ...behind, ...unready];
+    const { spaces } = this.#choice;
+    const named = [...told.map(({ spaceId }) => textOf(spaceId)), ...behind, ...unready].filter((name) =>
+      keeps({ spaces }, [spaceKey(name), "", ""]),
+    );
     const left = new Set(named.filter((name) => this.#left?.has(name) ?? true));
     this.#left = left;
     for (const space of told) {
@@ -151,7 +156,7 @@ class Verification {
   }
 
   async #compareSpace(since: string, name: string, theirs: DigestSum): Promise<Comparison> {
-    const entries = await this.#entries(since, name);
+    const entries = await this.#entries(name);
     if (entries === null) return "moved";
     if (sameSum(sumOf(entries), theirs)) return "same";
     try {
@@ -176,7 +181,7 @@ class Verification {
         const more = await this.#repairBucket(since, name, bucket, held);
         if (more === null) return "moved";
         if (!more) break;
-        const all = await this.#entries(since, name);
+        const all = await this.#entries(name);
         if (all === null) return "moved";
         held = all.filter((entry) => entry.bucket === bucket);
       }
@@ -206,7 +211,8 @@ class Verification {
     held: readonly Entry[],
   ): Promise<boolean | null> {
     const records = held.map(({ table, id, digest }) => [table, id, digest]);
-    const body = dump({ since, spaceId: name, bucket, records });
+    const { collections } = this.#choice;
+    const body = dump({ since, spaceId: name, bucket, records, collections } as JsonObject);
     const wire = await ask(apiClientOf(this.#exchange), {
       method: "POST",
       path: "/digest",
@@ -216,7 +222,7 @@ class Verification {
     const changes = listOf(wire.changes).map((change) => readChange(change));
     const gone = listOf(wire.gone).map((key) => goneFrom(key, name));
     const changed = await this.#store.write(async (tx) =>
-      tx.meta.cursor === since ? replace(tx, [...changes, ...gone]) : null,
+      this.#isThere(tx) ? replace(tx, [...changes, ...gone]) : null,
     );
     if (changed === null) return null;
     const fresh = changed.map(keyText).filter((key) => !this.#repaired.has(key));
@@ -228,15 +234,26 @@ class Verification {
   }
 
   /** What the replica holds of a space at a cursor; null where it is not at it any more. */
-  async #entries(since: string, name: string): Promise<Entry[] | null> {
+  async #entries(name: string): Promise<Entry[] | null> {
     const rows = await this.#store.read(async (tx) => {
-      return tx.meta.cursor === since ? tx.all("records", [spaceKey(name)]) : null;
+      return this.#isThere(tx) ? tx.all("records", [spaceKey(name)]) : null;
     });
-    return rows && entriesOf(rows);
+    return rows && entriesOf(rows.filter((row) => keeps(this.#choice, keyOf(row))));
   }
 
-  #ask(since: string, params: { readonly spaceId?: string }): Promise<JsonObject> {
-    const call = { method: "GET", path: "/digest", params: { since, ...params } } as const;
+  get #choice(): Asks {
+    return this.#meta?.asks ?? {};
+  }
+
+  /** Whether the replica stands where it did, and keeps the same. */
+  #isThere({ meta: { cursor, choices } }: Transaction): boolean {
+    return cursor === this.#meta?.cursor && choices === this.#meta?.choices;
+  }
+
+  #ask(since: string, said: { readonly spaceId?: string }): Promise<JsonObject> {
+    const params = new URLSearchParams({ since, ...said });
+    for (const table of this.#choice.collections ?? []) params.append("collection", table);
+    const call = { method: "GET", path: "/digest", params } as const;
     return ask(apiClientOf(this.#exchange), call);
   }
 }
