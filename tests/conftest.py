@@ -19,8 +19,12 @@ from tests.support.proxy import LINE, bad_line, beside
 from tests.support.template import Template
 from tests.support.wire import Device
 
-# Its tests are about starts and processes.
-EXECUTED = ("tests/system/operate/",)
+# Its tests are about starts and processes, but for those of these files.
+EXECUTED = "tests/system/operate/"
+FORKED = tuple(
+    f"{EXECUTED}test_{name}.py"
+    for name in ("clinic", "keys", "running_shown", "service_tokens", "signed_server", "tour")
+)
 MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 
 # The files that take longest, in this order and first: several processes share the files, and none should end with a
@@ -50,7 +54,8 @@ def _place(item: pytest.Item) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What is about starts, processes, their time or their memory has servers that are executed."""
-    Server.executed = item.nodeid.startswith(EXECUTED) or item.get_closest_marker("alone") is not None
+    started = item.nodeid.startswith(EXECUTED) and not item.nodeid.startswith(FORKED)
+    Server.executed = started or item.get_closest_marker("alone") is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 import syncd
 from syncd.edge.service_identity import REMEMBERED
+from tests.support import command_line
 from tests.support.backups import export, line, restore, signed
 from tests.support.direct import run
 from tests.support.harness import Server
@@ -46,8 +46,7 @@ def http(serving: Server) -> Iterator[httpx.Client]:
 
 async def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     """`syncd token …` for this server."""
-    called = [sys.executable, "-m", "syncd", "token", *words, "--database-url", server.owner_dsn]
-    return await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+    return await asyncio.to_thread(command_line.syncd, "token", *words, "--database-url", server.owner_dsn)
 
 
 async def made(server: Server, *words: str) -> tuple[str, str]:
