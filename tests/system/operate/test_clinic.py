@@ -23,6 +23,7 @@ from syncd_client import Replica
 
 from syncd.consumers.message import WebhookMessage, headers
 from syncd.testing import Server
+from tests.support import command_line
 from tests.support.consuming import eventually
 from tests.support.hosted import Hosted, hosted
 from tests.support.programs import REPOSITORY
@@ -220,7 +221,9 @@ def started(clinic: Clinic, *words: str) -> subprocess.Popen[bytes]:
 
 def syncd(clinic: Clinic, *words: str) -> str:
     """A command of an operator's."""
-    return said([sys.executable, "-m", "syncd", *words, "--database-url", clinic.owner])
+    done = command_line.syncd(*words, "--database-url", clinic.owner)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def said(command: list[str], **environment: str) -> str:

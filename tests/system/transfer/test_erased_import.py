@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support import command_line
 from tests.support.erasing import erase, tables_with
 from tests.support.harness import Server
 from tests.support.wire import Device, Json, edit, values
@@ -18,8 +17,7 @@ CANARY = "canary-of-an-export"
 
 
 def syncd(server: Server, *arguments: str | Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "syncd", *map(str, arguments), "--data-dir", str(server.data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = command_line.syncd(*arguments, "--data-dir", server.data_dir)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
 

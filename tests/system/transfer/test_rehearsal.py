@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
+from tests.support.command_line import syncd
 from tests.support.harness import Server
 from tests.support.wire import Device, unique
 
@@ -74,9 +72,8 @@ def user_of(old: OldServer) -> str:
 
 def rehearse(old: OldServer, server: Server, *options: str, token: str | None = None) -> tuple[int, str]:
     """The exit code, and what was said."""
-    command = [sys.executable, "-m", "syncd", "import", "--from", "mana", old.url, "--compare", server.url, *options]
-    env = {**os.environ, "SYNCD_TOKEN": token or old.token}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=500)
+    words = ["import", "--from", "mana", old.url, "--compare", server.url, *options]
+    done = syncd(*words, env={"SYNCD_TOKEN": token or old.token})
     assert CANARY not in done.stdout + done.stderr
     assert old.token not in done.stdout + done.stderr
     return done.returncode, done.stderr
