@@ -1,4 +1,4 @@
-"""The scenarios of tests/vectors/roles.json: what a device knows of its user's spaces, and what it refuses."""
+"""The scenarios of tests/vectors: what a device knows of its user's spaces, what it keeps, and what it refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from syncd_client import Replica, SyncdError
 from tests.support.scripted import Script
 from tests.support.vectors import vectors
 
-SCENARIOS = vectors("roles")["scenarios"]
+SCENARIOS = [*vectors("roles")["scenarios"], *vectors("partial")["scenarios"]]
+_WANTS = ("spaces", "collection", "knownSpaces", "knownCollection")
 Open = Callable[..., Replica]
 
 
@@ -21,6 +22,18 @@ def asked(request: httpx2.Request) -> str | None:
     """Up to where a request says that its device was told."""
     text = json.loads(request.content)["roles"] if request.content else request.url.params.get("roles")
     return None if text is None else str(text)
+
+
+def wanted(request: httpx2.Request) -> dict[str, Any]:
+    """What a request says of what its device keeps and has."""
+    if request.content:
+        return {name: value for name, value in json.loads(request.content).items() if name == "pull"}
+    return {name: sorted(request.url.params.get_list(name)) for name in _WANTS if name in request.url.params}
+
+
+def since(request: httpx2.Request) -> str | None:
+    """The cursor of a request, where it is a pull's."""
+    return None if request.content else request.url.params.get("since")
 
 
 def answer(wire: dict[str, Any]) -> httpx2.Response:
@@ -54,6 +67,10 @@ class Player:
             code = error.code
         assert code == step.get("refused", step.get("fails"))
         assert [asked(request) for request in self.script.asked] == asks
+        for request, one in zip(self.script.asked, step.get("answers", []), strict=True):
+            if "wants" in one:
+                assert wanted(request) == one["wants"]
+                assert since(request) in (None, one["since"])
         found = self.found([(one["space"], one["id"]) for one in step.get("records", [])])
         assert found | step == step | found, step
 
@@ -68,7 +85,7 @@ class Player:
                 self.replica.requeue(change)
             case "reopen":
                 self.replica.close()
-                self.replica = self.open()
+                self.replica = self.open(**step.get("choice", {}))
             case other:
                 assert other == "nothing"
 
@@ -84,7 +101,7 @@ class Player:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
-def test_names_and_roles(open_replica: Open, script: Script, scenario: Any) -> None:
+def test_scenarios(open_replica: Open, script: Script, scenario: Any) -> None:
     player = Player(open_replica, script)
     for step in scenario["steps"]:
         player.play(step)

@@ -1,10 +1,11 @@
-/** The scenarios of tests/vectors/roles.json: what a device knows of its user's spaces, and what it refuses. */
+/** The scenarios of tests/vectors: what a device knows of its user's spaces, what it keeps, and what it refuses. */
 
 import { IDBFactory } from "fake-indexeddb";
 import { expect, it } from "vitest";
 import { type JsonObject, type Queued, type Replica, SyncdError } from "../src/index.js";
+import { type PartialOptions, partial } from "../src/partial.js";
 import { open } from "./devices.js";
-import { AT_ONCE, Script } from "./script.js";
+import { type Asked, AT_ONCE, Script } from "./script.js";
 import { vectors } from "./vectors.js";
 
 interface Place {
@@ -12,9 +13,29 @@ interface Place {
   readonly id: string;
 }
 
+interface Answer {
+  readonly asks: string;
+  readonly since?: string;
+  readonly wants?: JsonObject;
+  readonly status?: number;
+  readonly body: JsonObject;
+}
+
+const WANTS = ["spaces", "collection", "knownSpaces", "knownCollection"];
+
+/** What a request says of what its device keeps and has, and of where it is. */
+function wanted({ url, body }: Asked, { since = "" }: Answer): object {
+  if (body)
+    return { since, wants: Object.fromEntries(Object.entries(body).filter(([name]) => name === "pull")) };
+  const said = WANTS.filter((name) => url.searchParams.has(name));
+  const wants = Object.fromEntries(said.map((name) => [name, url.searchParams.getAll(name).sort()]));
+  return { since: url.searchParams.get("since"), wants };
+}
+
 interface Step {
   readonly do: "sync" | "pull" | "write" | "requeue" | "reopen" | "nothing";
-  readonly answers?: readonly { asks: string; status?: number; body: JsonObject }[];
+  readonly answers?: readonly Answer[];
+  readonly choice?: PartialOptions<{ [table: string]: object }>;
   readonly writes?: readonly (Place & { op: "put" | "patch" | "delete" | "undelete"; fields: JsonObject })[];
   readonly id?: string;
   readonly refused?: string;
@@ -22,7 +43,8 @@ interface Step {
   readonly records?: readonly (Place & { fields: JsonObject | null })[];
 }
 
-const { scenarios } = vectors<{ scenarios: { name: string; steps: Step[] }[] }>("roles");
+type Scenarios = { readonly scenarios: readonly { readonly name: string; readonly steps: Step[] }[] };
+const scenarios = ["roles", "partial"].flatMap((file) => vectors<Scenarios>(file).scenarios);
 
 /** Plays one scenario, step by step. */
 class Player {
@@ -30,10 +52,11 @@ class Player {
   readonly #indexedDB = new IDBFactory();
   #replica: Promise<Replica> = this.#open();
 
-  #open(): Promise<Replica> {
+  #open(choice?: Step["choice"]): Promise<Replica> {
     const { fetch } = this.#script;
     const server = { url: "http://server/", token: "t", retry: AT_ONCE, fetch };
-    return open({ ...server, name: "scenario", indexedDB: this.#indexedDB });
+    const partly = choice && { partial: partial(choice) };
+    return open({ ...server, ...partly, name: "scenario", indexedDB: this.#indexedDB });
   }
 
   /** Does what a step says, and compares what it says that is so then. */
@@ -50,10 +73,13 @@ class Player {
     expect(code).toBe(fails);
     const said = asked.map(({ url, body }) => (body ? body.roles : url.searchParams.get("roles")));
     expect(said).toEqual(answers.map(({ asks }) => asks));
+    for (const [place, answer] of answers.entries())
+      if (answer.wants)
+        expect(wanted(asked[place] as Asked, answer)).toEqual({ since: answer.since, wants: answer.wants });
     expect({ ...step, ...(await this.#found(records, step)) }).toEqual(step);
   }
 
-  async #do({ do: way, writes = [], id }: Step): Promise<unknown> {
+  async #do({ do: way, writes = [], id, choice }: Step): Promise<unknown> {
     const replica = await this.#replica;
     if (way === "sync" || way === "pull") return replica[way]();
     if (way === "write")
@@ -68,7 +94,7 @@ class Player {
     }
     if (way !== "reopen") return expect(way).toBe("nothing");
     await replica.close();
-    this.#replica = this.#open();
+    this.#replica = this.#open(choice);
     return this.#replica;
   }
 
@@ -91,10 +117,7 @@ class Player {
   }
 }
 
-it.each(scenarios.map(({ name, steps }) => [name, steps] as const))(
-  "names and roles: %s",
-  async (_, steps) => {
-    const player = new Player();
-    for (const step of steps) await player.play(step);
-  },
-);
+it.each(scenarios.map(({ name, steps }) => [name, steps] as const))("of a device: %s", async (_, steps) => {
+  const player = new Player();
+  for (const step of steps) await player.play(step);
+});

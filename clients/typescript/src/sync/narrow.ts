@@ -39,12 +39,10 @@ async function isCurrent(tx: Transaction, { wire }: Page, asked: Meta): Promise<
   const known = JSON.stringify([knownSpaces, knownCollections]);
   const whole = JSON.stringify([chosen.spaces, chosen.collections]);
   const filtered = (wire.spaces as JsonObject | undefined)?.partial === true;
-  if (filtered || !asked.cursor || known === "[null,null]" || known === whole) {
-    meta.asks = chosen.spaces || chosen.collections ? chosen : undefined;
-    return true;
-  }
-  await beginRestart(tx);
-  return false;
+  const goesOn = filtered || !asked.cursor || known === "[null,null]" || known === whole;
+  meta.asks = chosen.spaces || chosen.collections ? chosen : undefined;
+  if (!goesOn) await beginRestart(tx);
+  return goesOn;
 }
 
 /** What a page says of the own changes; after it the replica asks again. */
