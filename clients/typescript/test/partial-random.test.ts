@@ -91,7 +91,7 @@ class World {
     if (done && how >= 5) this.written.set(`${space ?? ""}/${table}/${id} f${step}`, step);
   }
 
-  /** A sync of which an answer may be lost, or while which other tabs may choose. */
+  /** A sync of which an answer may be lost, or while which other tabs may choose, or the device is killed. */
   async sync(replica: Replica): Promise<void> {
     const { line } = this.devices;
     const [name] = [...this.parts].find(([, part]) => part === replica) ?? [];
@@ -99,10 +99,13 @@ class World {
     line.meanwhile = async () => {
       for (let n = 0; n < 2; n++)
         if (name && this.random(9) === 0) await this.devices.choose(name, this.#choice(name));
+      if (name && this.random(12) === 0) await replica.close();
     };
     await replica[this.one(["sync", "sync", "pull", "push"] as const)]().catch((error: unknown) => {
-      if (!(error instanceof SyncdError) || error.code !== "offline") throw error;
+      if (!(error instanceof SyncdError) || !["offline", "closed", "store_failed"].includes(error.code))
+        throw error;
     });
+    if (name && !(await replica.pending().catch(() => null))) await this.#open(name);
     line.loses = 0;
     line.meanwhile = async () => {};
   }

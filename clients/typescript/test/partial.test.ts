@@ -201,6 +201,81 @@ describe("another tab", () => {
   });
 });
 
+describe("a first sync", () => {
+  it("that stops between two pages, and is widened then, goes on and has all in the end", async () => {
+    const devices = new Devices(server);
+    const spaces = await Promise.all(Array.from({ length: 9 }, () => devices.space()));
+    const whole = await devices.open();
+    await whole.batch((batch) => {
+      for (const space of spaces)
+        for (const table of ["cards", "lists"])
+          for (const id of ["a", "b", "c"]) batch.put(table, id, { n: 1 }, { space });
+    });
+    await whole.sync();
+    const small = { limits: { pullLimit: 2 } };
+    const first = await devices.open("part", { spaces: spaces.slice(1), tables: ["cards"] }, small);
+    devices.line.loses = 2;
+    await expect(first.sync()).rejects.toBeInstanceOf(Offline);
+    expect(Object.keys(await shown(first)).length).toBeLessThan(24);
+    await first.close();
+    const wider = await devices.open("part", { spaces, tables: ["cards"] }, small);
+    devices.line.loses = 2;
+    await expect(wider.sync()).rejects.toBeInstanceOf(Offline);
+    await wider.sync();
+    expect(await shown(wider)).toEqual(await shown(whole, { tables: ["cards"] }));
+    await wider.close();
+    const all = await devices.open("part", { tables: ["cards", "lists"] }, small);
+    await all.sync();
+    expect(await shown(all)).toEqual(await shown(whole));
+  });
+});
+
+describe("a verification", () => {
+  it("brings nothing back of what is given up meanwhile", async () => {
+    const devices = new Devices(server);
+    const part = await devices.open("part");
+    for (const table of ["cards", "lists"]) await part.put(table, "a", { n: 1 });
+    await part.sync();
+    const { store } = part["exchange"].parts.device;
+    await store.write(async (tx) => tx.delete("records", ["", "lists", "a"]));
+    devices.line.meanwhile = async () => {
+      if (devices.line.came.at(-1)?.includes('"buckets"'))
+        await devices.choose("part", { tables: ["cards"] });
+    };
+    expect((await verify(part)).skipped).toEqual([]);
+    expect(Object.keys(await shown(part))).toEqual(["/cards/a"]);
+  });
+});
+
+describe("the longest choice that is taken", () => {
+  it("is synced, though all names stand twice in its address", async () => {
+    const devices = new Devices(server);
+    const tables = Array.from({ length: 100 }, (_, n) => `table ${n}`.padEnd(9, "x"));
+    const spaces = Array.from({ length: 100 }, (_, n) => `spaceid${n}`.padEnd(10, "x"));
+    let most = 99;
+    const taken = async (count: number): Promise<boolean> =>
+      open({ partial: partial({ tables, spaces: [null, ...spaces.slice(0, count)] }) }).then(
+        () => true,
+        (error) => !(error instanceof InvalidQuery),
+      );
+    while (!(await taken(most))) most -= 1;
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThan(99);
+    const before: Choice = { tables: tables.slice(1), spaces: [null, ...spaces.slice(0, most - 1)] };
+    const first = await devices.open("part", before);
+    await first.sync();
+    for (let n = 0; n < 16; n++) {
+      await first.put(tables[1] as string, `r${n}`, { n });
+      await first.push();
+    }
+    await first.close();
+    const part = await devices.open("part", { tables, spaces: [null, ...spaces.slice(0, most)] });
+    await part.sync();
+    expect(devices.line.came.at(-1)).toContain('"partial"');
+    expect(Object.keys(await shown(part))).toHaveLength(16);
+  });
+});
+
 describe("a server of before", () => {
   it.each([false, true])("sends again what was given up, upgraded: %s", async (upgraded) => {
     const devices = new Devices(server);

@@ -11,6 +11,7 @@ const AGAIN = [
   "late",
   "left-and-joined",
   "names",
+  "partial-kept",
   "queries",
   "reading-writes",
   "replica",
