@@ -32,6 +32,15 @@ def those(processes: Iterable[psutil.Process], wanted: Callable[[psutil.Process]
     return sorted(found, key=lambda process: process.pid)
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended. One that nobody has waited for yet has: where a container's first process does not wait
+    for those that others left, it stays in the list."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def named(processes: Iterable[psutil.Process], name: str) -> list[psutil.Process]:
     return those(processes, lambda process: process.name() == name)
 

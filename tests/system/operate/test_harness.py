@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
+from syncd.postgres.launch import WORKER
 from tests.support.command_line import syncd
 from tests.support.harness import Server
-from tests.support.processes import family, fork_server_of, workers_of
+from tests.support.processes import family, fork_server_of, named, runs, workers_of
 
 HOLDS = """
 import fcntl, sys, time
@@ -71,9 +72,9 @@ def test_a_forked_server_is_as_an_executed_one(folder: Path, monkeypatch: pytest
             processes = family(server)
             fork_server_of(server).kill()
             # All workers go with it, and there are others soon.
-            psutil.wait_procs([process for process in processes if process.name() == "syncd-worker"], 30)
+            psutil.wait_procs(named(processes, WORKER), 30)
             assert server.stop() == 0
-            assert all(not process.is_running() for process in processes)
+            assert all(not runs(process) for process in processes)
     assert shown[0] == shown[1]
 
 

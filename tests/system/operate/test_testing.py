@@ -20,6 +20,7 @@ import syncd
 from syncd.core.clock import format_instant
 from syncd.settings import SettingsError
 from syncd.testing import Clock, ServeError, Server
+from tests.support.processes import runs
 from tests.support.wire import unique
 
 
@@ -222,7 +223,7 @@ def test_each_begins_with_nothing_and_leaves_nothing() -> None:
         folders, own = (one.folder, other.folder), processes() - before
         assert len(own) > 4
     assert not any(folder.exists() for folder in folders)
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in own)
+    assert not any(runs(process) for process in own)
 
 
 LEFT = """

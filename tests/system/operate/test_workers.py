@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.support.harness import Server
-from tests.support.processes import backends_of, family, fork_server_of, postmaster_of, running, workers_of
+from tests.support.processes import backends_of, family, fork_server_of, postmaster_of, running, runs, workers_of
 
 pytestmark = pytest.mark.waits
 
@@ -132,7 +132,7 @@ def test_a_killed_worker_is_replaced(pair: Server, writers: list[Writer]) -> Non
     for _ in range(3):
         victim = workers_of(pair)[0]
         victim.kill()
-        wait_for(lambda: not victim.is_running() and len(workers_of(pair)) == 2)  # noqa: B023
+        wait_for(lambda: not runs(victim) and len(workers_of(pair)) == 2)  # noqa: B023
     check(pair, writers)
     assert "starting another" in pair.output()
 
@@ -142,7 +142,7 @@ def test_a_worker_is_forked_from_a_process_that_has_nothing_which_two_must_not_s
     before = workers_of(pair)
     for victim in before:
         victim.kill()
-    wait_for(lambda: len(workers_of(pair)) == 2 and not any(victim.is_running() for victim in before))
+    wait_for(lambda: len(workers_of(pair)) == 2 and not any(runs(victim) for victim in before))
     for worker in workers_of(pair):
         # The same program in the same process image: what is started anew has a command line of its own.
         assert (worker.ppid(), worker.cmdline()) == (parent.pid, parent.cmdline())
@@ -155,7 +155,7 @@ def test_a_worker_is_forked_from_a_process_that_has_nothing_which_two_must_not_s
 def test_workers_end_with_who_forked_them_and_others_are_there(pair: Server, writers: list[Writer]) -> None:
     parent, before = fork_server_of(pair), workers_of(pair)
     parent.kill()
-    wait_for(lambda: not any(process.is_running() for process in (parent, *before)))
+    wait_for(lambda: not any(runs(process) for process in (parent, *before)))
     check(pair, writers)
     assert {worker.ppid() for worker in workers_of(pair)} == {fork_server_of(pair).pid} != {parent.pid}
 
@@ -240,7 +240,7 @@ def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(pair: Server, writ
         left = family(pair)
         assert len(left) > 5
         pair.kill()
-        wait_for(lambda: not any(process.is_running() for process in left))  # noqa: B023
+        wait_for(lambda: not any(runs(process) for process in left))  # noqa: B023
         pair.start()
     check(pair, writers)
 
@@ -248,7 +248,7 @@ def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(pair: Server, writ
 def test_a_stop_leaves_nothing_and_is_clean(pair: Server, writers: list[Writer]) -> None:
     left = family(pair)
     assert pair.stop() == 0
-    assert [process for process in left if process.is_running()] == []
+    assert [process for process in left if runs(process)] == []
     assert "database system is shut down" in (pair.data_dir / "postgres.log").read_text()
     pair.start()
     check(pair, writers)
