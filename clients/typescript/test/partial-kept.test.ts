@@ -177,6 +177,27 @@ describe("a choice", () => {
     expect(await part.pending()).toEqual([]);
   });
 
+  it.skipIf(ALONE).each([undefined, partial({ tables: ["t"] })])(
+    "or none, a store that the browser evicts while a page is on its way asks from the beginning: %#",
+    async (choice) => {
+      const indexedDB = new IDBFactory();
+      const { script, again } = stored({ indexedDB, ...(choice && { partial: choice }) });
+      const replica = await again();
+      script.answers.push(
+        async () => {
+          await new Promise((resolve) => {
+            indexedDB.deleteDatabase("syncd:kept").onsuccess = resolve;
+          });
+          return page([change("late", "r")], { syncedUntil: "c9", spaces: JOINED });
+        },
+        page([change("early", "r"), change("late", "r")], { syncedUntil: "c9", spaces: JOINED }),
+      );
+      await replica.pull();
+      expect(script.asked.map(({ url }) => url.searchParams.get("since"))).toEqual(["", ""]);
+      expect(await ids(replica, "t", "r")).toEqual(["early", "late"]);
+    },
+  );
+
   it("holds in memory, too", async () => {
     const part = await open({ indexedDB: null, partial: partial({ tables: ["t"] }) });
     await part.put("t", "a", { n: 1 });

@@ -19,7 +19,7 @@ export async function narrow(
   asked: Meta,
 ): Promise<void> {
   const { meta } = tx;
-  if (!meta.choices && !asked.choices) return;
+  if (!meta.choices && !asked.choices && meta.client === asked.client) return;
   if (pushed[0] && page.wire.type === undefined && asked.asks)
     // What has come to a part of the server's is asked for apart: the cursor of a push stays where it was.
     Object.assign(page, { cursor: null, more: true });
@@ -29,11 +29,12 @@ export async function narrow(
 
 /**
  * Whether the replica can go on from a page. Where another tab has chosen meanwhile, also if the choice is the same again, what was
- * removed in between is before the page's cursor. A server that does not filter has moved its cursor past what is chosen and not
+ * removed in between is before the page's cursor, as all is in a store that the browser evicted. A server that does not filter has moved its cursor past what is chosen and not
  * known: there all is asked for again.
  */
 async function isCurrent(tx: Transaction, { wire }: Page, asked: Meta): Promise<boolean> {
   const { meta } = tx;
+  if (meta.client !== asked.client) return false; // it was evicted meanwhile, and has begun again
   if (meta.choices !== asked.choices || meta.round !== asked.round) return false;
   const { knownSpaces, knownCollections, ...chosen } = meta.asks ?? {};
   const known = JSON.stringify([knownSpaces, knownCollections]);
