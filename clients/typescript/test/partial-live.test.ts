@@ -115,10 +115,10 @@ describe("tabs of one store", () => {
       code: "not_replicated",
     });
     await second.close();
-    await (await tab({ spaces: [null, red], tables: ["lists"] })).close();
+    await (await tab({ spaces: [null, red], tables: ["cards", "lists"] })).close();
     await until("what was added is there", () => has(first, "lists", "a", red));
     await until("it is live again", () => live.state.name === "live");
-    expect(await shown(first)).toEqual(await shown(whole, { tables: ["lists"] }));
+    expect(await shown(first)).toEqual(await shown(whole));
     await first.close();
     expect((await (await tab()).sync()).pulled).toBe(0);
   });
