@@ -39,8 +39,13 @@ export function partial<S extends object = AnyTables>({
 }: PartialOptions<NoInfer<S>>): Choosing<S> {
   if (spaces !== undefined && spaces !== "all") checkMany("spaces", spaces);
   if (tables !== undefined && tables !== "all") checkMany("tables", tables).forEach(checkTable);
-  return async (tx) => {
+  return async (tx, again) => {
+    // Its connection was closed and no more: another tab may have chosen since.
+    if (again && tx.meta.choices) return false;
     const { user, asks: before = {} } = tx.meta;
+    // A client that knows of no choice, in another tab, takes all that comes.
+    const strayed = Boolean(tx.meta.asks) && tx.meta.followed !== tx.meta.cursor;
+    if (strayed) await evict(tx, before);
     const named = (space: string | null): string => checkSpace(space, user, InvalidQuery);
     const wanted = {
       spaces: wantedOf(spaces, before.spaces, named),
@@ -48,9 +53,10 @@ export function partial<S extends object = AnyTables>({
     };
     if (`${new URLSearchParams(pairsOf(asksOf(wanted, wanted)))}`.length > MOST_BYTES)
       throw new InvalidQuery("the names of the chosen spaces and tables are too long together.");
-    if (isSame(wanted, before)) return false;
-    await change(tx, before, wanted);
-    return true;
+    const other = !isSame(wanted, before);
+    if (other) await change(tx, before, wanted);
+    tx.meta.followed = tx.meta.cursor;
+    return other || strayed;
   };
 }
 

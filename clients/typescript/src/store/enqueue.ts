@@ -90,7 +90,7 @@ async function checkWriter(tx: Transaction, keys: readonly Key[]): Promise<void>
 /** Raises NotReplicated. */
 export function checkKept({ meta }: Transaction, keys: readonly Key[]): void {
   const key = keys.find((key) => !keeps(meta.asks, key));
-  if (key) throw new NotReplicated(`${key} is not kept.`);
+  if (key) throw new NotReplicated(`${key[1]}/${key[2]} is not kept.`);
 }
 
 /**

@@ -58,6 +58,8 @@ export interface Trouble {
 export interface Meta {
   /** What the replica keeps, and what it has of what its cursor is for, where that is not all: see @syncd/client/partial. */
   asks?: Asks | undefined;
+  /** The cursor, as a client that knows of the choice has moved it. */
+  followed?: string;
   /** How many choices were made. */
   choices?: number;
   /** When the replica was last compared with the server, in milliseconds since 1970. */

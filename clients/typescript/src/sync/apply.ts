@@ -49,7 +49,7 @@ export async function applyPage(
   asked = tx.meta,
 ): Promise<Applied> {
   if (find) await find.narrow(tx, page, pushed, asked);
-  else if (asked.asks) throw new Offline("reload the page.");
+  else if (asked.asks ?? tx.meta.choices !== asked.choices) throw new Offline("reload the page.");
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const found = { conflicts: page.conflicts, ...(await find?.(tx, page, pushed)) };

@@ -21,9 +21,9 @@ export interface DeviceOptions extends StoreOptions {
   readonly partial?: Choosing | undefined;
 }
 
-/** What makes a choice for a store: whether it is another than before. */
+/** What makes a choice for a store: whether it is another than before. `again`: it was opened before, as this client. */
 export interface Choosing<S extends object = object> {
-  (tx: Transaction): Promise<boolean>;
+  (tx: Transaction, again: string): Promise<boolean>;
   readonly tables?: S;
 }
 
@@ -68,7 +68,7 @@ export class OwnDevice implements Device {
       const client = claimStore(tx.meta, this.app, options.clientId, this.wall());
       for (const user of usersOf(options)) claimMeta(tx.meta, "user", user);
       this.user = tx.meta.user;
-      this.chosen = await options.partial?.(tx);
+      this.chosen = await options.partial?.(tx, this.#client);
       this.#became(client);
     };
     this.store = await openStore(name, options, claimed, () => this.#restarted());

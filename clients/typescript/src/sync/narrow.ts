@@ -20,11 +20,13 @@ export async function narrow(
 ): Promise<void> {
   const { meta } = tx;
   if (!meta.choices && !asked.choices && meta.client === asked.client) return;
+  const follows = meta.followed === meta.cursor;
   if (pushed[0] && page.wire.type === undefined && asked.asks)
     // What has come to a part of the server's is asked for apart: the cursor of a push stays where it was.
     Object.assign(page, { cursor: null, more: true });
   else if (page.cursor !== null && !(await isCurrent(tx, page, asked))) Object.assign(page, nothing(page));
   if (meta.asks) Object.assign(page, await only(tx, page, pushed, meta.asks));
+  if (follows) meta.followed = page.cursor ?? meta.cursor;
 }
 
 /**
@@ -36,8 +38,10 @@ async function isCurrent(tx: Transaction, { wire }: Page, asked: Meta): Promise<
   const { meta } = tx;
   if (meta.client !== asked.client) return false; // it was evicted meanwhile, and has begun again
   if (meta.choices !== asked.choices || meta.round !== asked.round) return false;
-  const { knownSpaces, knownCollections, ...chosen } = meta.asks ?? {};
-  const known = JSON.stringify([knownSpaces, knownCollections]);
+  const { spaces, collections } = meta.asks ?? {};
+  const chosen = { ...(spaces && { spaces }), ...(collections && { collections }) };
+  // As it was asked for: a page that came beside it may have brought what was missing, as far as its own cursor.
+  const known = JSON.stringify([asked.asks?.knownSpaces, asked.asks?.knownCollections]);
   const whole = JSON.stringify([chosen.spaces, chosen.collections]);
   const filtered = (wire.spaces as JsonObject | undefined)?.partial === true;
   const goesOn = filtered || !asked.cursor || known === "[null,null]" || known === whole;
