@@ -44,6 +44,25 @@ async def test_ten_kilobytes_that_unpack_to_ten_megabytes_hold_up_nobody(server:
     assert asked > 3
 
 
+async def test_an_export_reaches_who_goes_on_sending_a_body_after_it(server: Server) -> None:
+    """It was closed as soon as all was sent, and so reset: what has been sent and was not read is lost with it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = "GET /backup/export HTTP/1.1\r\nHost: here\r\nX-Sync-Protocol: 1\r\nConnection: close\r\n"
+    head += f"Authorization: Bearer {server.token(unique('ann'))}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    try:
+        writer.write(head.encode())
+        assert (await reader.readline()).split()[1] == b"200"
+        for _ in range(10):
+            writer.write(b"%x\r\n%b\r\n" % (1 << 16, b"x" * (1 << 16)))
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        assert (await reader.read()).endswith(b"\r\n0\r\n\r\n")
+    finally:
+        writer.close()
+
+
 READS_NONE = [
     ("PUT", "/blocks/{other}", 204), ("DELETE", "/blocks/{other}", 204), ("GET", "/quota", 200),
     ("GET", "/spaces", 200), ("GET", "/invitations", 200), ("GET", "/sync/app/pull?since=", 200),

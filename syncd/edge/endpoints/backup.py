@@ -110,6 +110,8 @@ class BackupEndpoint:
                 async with self._working.place(caller.user, leave=request.end) as wait:
                     whole = await self._export(request, caller, transport, receive, send, wait)
                 if whole:
+                    if request.unread:
+                        await answers.drop(receive, self._most)
                     await services.audit.say(caller.user, "export", None, caller.noted)
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             case ("import",):
@@ -144,7 +146,7 @@ class BackupEndpoint:
                 bound(transport)
             await send({"type": "http.response.start", "status": 200, "headers": headers(form)})
             try:
-                return await _pump(first, data, receive, send, transport, wait)
+                return await _pump(first, data, request, receive, send, transport, wait)
             except Exception as why:
                 # Without its end mark and the end of the body nobody takes it for whole.
                 log.warning("export cut short", error=getattr(why, "code", type(why).__name__))
@@ -188,10 +190,11 @@ def headers(form: Format) -> list[tuple[bytes, bytes]]:
 
 
 async def _pump(
-    first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send, transport: Any, wait: ClientWait
-) -> bool:
+    first: bytes, data: AsyncIterator[bytes], request: Request, receive: Receive, send: Send, transport: Any,
+    wait: ClientWait,
+) -> bool:  # fmt: skip
     """Sends as the client takes it; False when it has gone, or takes nothing. Raises what the reading raises."""
-    hung_up = asyncio.create_task(_hung_up(receive))
+    hung_up = asyncio.create_task(_hung_up(request, receive))
     try:
         part = first
         while True:
@@ -209,9 +212,10 @@ async def _pump(
         hung_up.cancel()
 
 
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _hung_up(request: Request, receive: Receive) -> None:
+    """Until the client has gone. A body that nobody asked for is dropped meanwhile."""
+    while (message := await receive())["type"] != "http.disconnect":
+        request.unread = bool(message.get("more_body"))
 
 
 async def _spool(parts: AsyncIterator[bytes], file: IO[bytes], wait: ClientWait) -> None:
