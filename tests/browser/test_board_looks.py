@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from tests.browser.board_page import BoardPage
 from tests.browser.conftest import HERE, SCREENSHOTS, MakeVisitor
 from tests.support import node
-from tests.support.drawn import SOAK
+from tests.support.drawn import SOAK, drawn
 from tests.support.wire import unique
 
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
@@ -58,6 +58,7 @@ async def inspect(page: Page, axe: str, name: str) -> None:
     assert not grave, f"{name}:\n" + "\n".join(grave)
 
 
+@drawn
 async def test_everybody_can_use_each_part_of_the_board(look: tuple[BoardPage, str], axe: str) -> None:
     board, name = look
     page = board.page

@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 from tests.browser.conftest import SCREENSHOTS, Visit
 from tests.browser.test_board_looks import LOOKS, SIZES, axe, inspect
 from tests.support.documentation import site
+from tests.support.drawn import drawn
 from tests.support.harness import Server
 from tests.support.wire import unique
 
@@ -40,6 +41,7 @@ async def reader(request: pytest.FixtureRequest, visitor: Visit, documented: Ser
     assert refused == []
 
 
+@drawn
 @pytest.mark.parametrize("reader", LOOKS, ids="-".join, indirect=True)
 async def test_everybody_can_read_each_kind_of_page(reader: tuple[Page, str], axe: str) -> None:
     page, url = reader

@@ -23,6 +23,7 @@ from syncd.protocol.pull_messages import PullRequest
 from syncd.store.live_rows import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
+from tests.support.drawn import drawn
 from tests.support.interleaved import APP, Listener, Point, Scene, World, until
 
 UNIQUE = itertools.count()
@@ -136,6 +137,7 @@ async def play_all(
     assert reached > len(plans) * least
 
 
+@drawn
 @pytest.mark.parametrize("start", STARTS)
 async def test_whatever_happens_at_any_point_of_subscribing_arrives_once_and_in_order(world: World, start: str) -> None:
     places = await points(world, start)
@@ -144,6 +146,7 @@ async def test_whatever_happens_at_any_point_of_subscribing_arrives_once_and_in_
     await play_all(world, plans if ALL else some(plans, SINGLES), start)
 
 
+@drawn
 @pytest.mark.parametrize("start", STARTS)
 async def test_a_hint_that_finds_nobody_yet_does_not_wait_for_the_slow_look(
     world: World, start: str, monkeypatch: pytest.MonkeyPatch
@@ -171,6 +174,7 @@ async def test_all_pairs_of_points(world: World, start: str) -> None:
     await play_all(world, plans, start)
 
 
+@drawn
 async def test_who_is_only_told_of_news_is_told_whatever_happens_at_any_point(world: World) -> None:
     names = ("resolve_user", "feeds", "membership_changes", "heads", "read", "members")
     places = [(f"{when} {name}", n) for name in names for when in ("before", "after") for n in (1, 2)]
