@@ -19,7 +19,7 @@ from syncd.edge.admission import Admission
 from syncd.edge.asgi_socket import AUTH_WITHIN, AsgiSocket
 from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.heartbeat import STALLED_AFTER
-from syncd.edge.incoming_frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
+from syncd.edge.incoming_frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH, PartsAllowance
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import KEEPS_UP_BELOW, SLOWEST
 from syncd.edge.websocket import CLOSE_WITHIN
@@ -151,6 +151,8 @@ async def test_what_is_beyond_a_bound_ends_it(frames: list[str | None], code: in
 
 async def test_frames_before_auth_are_counted() -> None:
     async with scene() as found:
+        # Five milliseconds would be worth a frame, however fast the machine is.
+        found.socket._parts = PartsAllowance(time.monotonic() + 3600)
         found.socket._parts._left = 0
         found.server.say('{"type":"ping"}')
         assert (await found.server.next("websocket.close"))["code"] == 4429
