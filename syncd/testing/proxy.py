@@ -28,7 +28,8 @@ class Faults:
     """What goes wrong from now on. "up" is towards the target, "down" back from it; numbers are bytes and seconds.
 
     `stall`: what goes that way waits, and comes through in order once it may. `halts`: so for that many seconds out of
-    every ten what goes down does.
+    every ten what goes down does. `blackhole`: what goes that way is lost; a connection that has lost something ends as
+    soon as it would carry what comes after it.
     `delay`: of everything, each way; what is under way meanwhile does not add up. `bytes_per_second`: each way.
     `cut`: that share of new connections is cut, each after some bytes that come by chance (up to `CUT_WITHIN`).
     `lose_reply_after`: that many bytes of the answers come through, then the connection is cut.
@@ -59,6 +60,7 @@ class ProxiedConnection:
         self.proxy, self.client = proxy, client
         self.targets: list[asyncio.StreamWriter] = []
         self.passed = {"up": 0, "down": 0}
+        self.lost: set[str] = set()
         # When a slow line may carry the next piece.
         self.free = {"up": 0.0, "down": 0.0}
         chance = proxy.chance
@@ -110,7 +112,11 @@ class ProxiedConnection:
         while self.proxy.faults.holds(way):  # noqa: ASYNC110 (faults are plain values that tests replace)
             await asyncio.sleep(0.01)
         if way in faults.blackhole:
+            self.lost.add(way)
             return True
+        if way in self.lost:
+            # TCP has no gaps: who got what comes now would take it for what was lost.
+            return False
         limit = faults.truncate_after if way == "up" else faults.lose_reply_after
         piece = data if limit is None else data[: max(0, limit - self.passed[way])]
         at = 0

@@ -167,7 +167,7 @@ def on_a_line(cut_after: bool = False, **faults: Any) -> Fault:
         finally:
             line.heal()
             if cut_after:
-                # What was swallowed would never come: as TCP has it, such a connection ends.
+                # What was swallowed would never come: such a connection ends, also one on which nothing comes now.
                 line.reset()
 
     return fault
