@@ -42,9 +42,9 @@ export function partial<S extends object = AnyTables>({
   return async (tx, again) => {
     // Its connection was closed and no more: another tab may have chosen since.
     if (again && tx.meta.choices) return false;
-    const { user, asks: before = {} } = tx.meta;
+    const { user, asks: before = {}, round, cursor } = tx.meta;
     // A client that knows of no choice, in another tab, takes all that comes.
-    const strayed = Boolean(tx.meta.asks) && tx.meta.followed !== tx.meta.cursor;
+    const strayed = Boolean(tx.meta.asks) && tx.meta.followed !== `${round} ${cursor}`;
     if (strayed) await evict(tx, before);
     const named = (space: string | null): string => checkSpace(space, user, InvalidQuery);
     const wanted = {
@@ -55,7 +55,7 @@ export function partial<S extends object = AnyTables>({
       throw new InvalidQuery("the names of the chosen spaces and tables are too long together.");
     const other = !isSame(wanted, before);
     if (other) await change(tx, before, wanted);
-    tx.meta.followed = tx.meta.cursor;
+    tx.meta.followed = `${tx.meta.round} ${tx.meta.cursor}`;
     return other || strayed;
   };
 }

@@ -33,12 +33,14 @@ function storeOf(replica: Replica) {
 }
 
 /** What a client that knows of no choice does with a store: it takes all that comes, and leaves what it does not know as it is. */
-async function takes(replica: Replica, choice: Choice, whole: Replica): Promise<void> {
+async function takes(replica: Replica, choice: Choice, whole: Replica, restarts = false): Promise<void> {
   const [rows, cursor] = await storeOf(whole).read(
     async (tx) => [await tx.all("records"), tx.meta.cursor] as const,
   );
   await storeOf(replica).write(async (tx) => {
-    tx.meta.cursor = cursor;
+    // All is read again as far as before where it has compared itself with the server.
+    if (restarts) tx.meta.round += 1;
+    else tx.meta.cursor = cursor;
     for (const row of rows) if (!(choice.tables as string[]).includes(row.table)) tx.put("records", row);
   });
 }
@@ -82,6 +84,14 @@ describe("what a client that knows of no choice has brought back", () => {
     const opened = await devices.open("x", choice);
     expect(await keysOf(opened)).toEqual(["/cards/a"]);
     await until("it is gone", () => told.at(-1) === 0);
+  });
+
+  it("goes also where all was read again, as far as before", async () => {
+    const [devices, whole] = await filled();
+    const other = await devices.open("x", choice);
+    await other.sync();
+    await takes(other, choice, whole, true);
+    expect(await keysOf(await devices.open("x", choice))).toEqual(["/cards/a"]);
   });
 
   it("is nothing that a wider choice goes on from", async () => {

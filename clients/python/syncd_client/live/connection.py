@@ -16,7 +16,7 @@ from ..data.events import Presence
 from ..error_codes import TEXTS
 from ..errors import SyncdError
 from ..store import copied, outbox
-from ..store.choice import revision
+from ..store.choice import known, revision
 from ..store.store import get_meta
 from ..sync import apply, partial
 from ..sync.reply import Page
@@ -80,7 +80,7 @@ class Connection:
         self._heard = 0.0
         self._listening_since: float | None = None
         self._last = 0
-        self._asked_at, self._attempt = (0, 0), 0
+        self._baseline, self._attempt = partial.Baseline(), 0
         self._sent = self._allowed = 0.0
         self._cursor_lost = False
         self._held: Ending | None = None
@@ -128,7 +128,7 @@ class Connection:
 
     async def _talk(self, token: str) -> Never:
         """Introduces itself; then reads, writes and renews the token until one of them fails."""
-        restarting, self._last, self._asked_at = await in_thread(self._recall)
+        restarting, self._last, self._baseline = await in_thread(self._recall)
         self._session = LiveSession(self._end.app, self._client, self._end.schema_version, restarting)
         await self._socket.send(self._session.auth(token))
         async with asyncio.timeout(self._end.policy.open_timeout):
@@ -137,10 +137,10 @@ class Connection:
         await until_one_fails(self._read(), self._write(), self._renew(token, accepted), self._listen_for_life())
         raise AssertionError("a connection ends by an exception")
 
-    def _recall(self) -> tuple[bool, int, tuple[int, int]]:
+    def _recall(self) -> tuple[bool, int, partial.Baseline]:
         with self._end.store.read() as db:
             last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
-            return bool(get_meta(db, "restarting", 0)), last, revision(db)
+            return bool(get_meta(db, "restarting", 0)), last, partial.baseline(db)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -175,12 +175,12 @@ class Connection:
             case SubscribeRefused(cursor_lost=True):
                 with self._end.store.write() as db:
                     partial.begin_restart(db)
-                    self._asked_at = revision(db)
+                    self._baseline = partial.baseline(db)
         return meaning
 
     def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
         with self._end.store.write() as db:
-            taken = partial.current(db, page, self._asked_at)
+            taken = partial.current(db, page, self._baseline)
             done = apply.apply_page(db, taken, pushed, self._session.checked)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
@@ -191,6 +191,8 @@ class Connection:
             self._end.hub.publish(conflict)
         if taken is not page:
             raise ConnectionOver(_CHOSEN)
+        if page.cursor is not None:
+            self._baseline = self._baseline._replace(known=None)  # the frames that follow are of all that is chosen
 
     async def _follow(self, meaning: Meaning) -> None:
         """Acts on a frame's meaning for the connection itself."""
@@ -279,7 +281,7 @@ class Connection:
         last = _LAST if self._session.subscribed else self._last
         limits = self._end.limits
         with self._end.store.read() as db:
-            if revision(db) != self._asked_at:
+            if revision(db) != self._baseline.revision:
                 raise ConnectionOver(_CHOSEN)
             packed = outbox.pack(db, last, limits.push_changes, self._end.pace.size)
             return packed, bool(outbox.unread(db, packed))
@@ -328,6 +330,7 @@ class Connection:
 
     def _place(self) -> tuple[str, list[str], str, Mapping[str, list[str]]]:
         with self._end.store.read() as db:
+            self._baseline = self._baseline._replace(known=known(db))
             cursor, roles = str(get_meta(db, "cursor", "")), str(get_meta(db, "roles", ""))
             return cursor, apply.acknowledged(db), roles, partial.asked(db)
 

@@ -14,6 +14,7 @@ from .restamp import resettle
 from .store import get_meta, set_meta
 
 CHOSEN, KNOWN, CHOICES = "chosen", "known", "choices"  # in `meta`; the last is how many were made
+_FOLLOWED = "followed"  # in `meta`: up to where clients that know of the choice have read
 Names = tuple[str, ...] | None  # sorted; None: all
 _DELETE_CONFLICTS = """DELETE FROM conflicts WHERE tbl = ? AND space = ? AND NOT EXISTS (SELECT 1 FROM outbox o
 WHERE o.tbl = conflicts.tbl AND o.space = conflicts.space AND o.id = conflicts.id AND o.state <> 'aside')"""
@@ -86,6 +87,29 @@ def keep(db: sqlite3.Connection, name: str, choice: Choice | None) -> None:
 def forget(db: sqlite3.Connection, *names: str) -> None:
     """Forgets values of `meta`."""
     db.executemany("DELETE FROM meta WHERE key = ?", [(name,) for name in names])
+
+
+def _place(db: sqlite3.Connection) -> str:
+    return dump([get_meta(db, "round", 0), get_meta(db, "cursor", "")])
+
+
+def follow(db: sqlite3.Connection) -> None:
+    """The cursor was moved by a client that knows of the choice."""
+    if not chosen(db).whole:
+        set_meta(db, _FOLLOWED, _place(db))
+
+
+def remove_strays(db: sqlite3.Connection) -> bool:
+    """Removes what is not of the choice where a client moved the cursor that knows of none. Returns whether one did.
+
+    Another process may have an older version of this package, which takes all that comes.
+    """
+    choice = chosen(db)
+    if choice.whole or get_meta(db, _FOLLOWED) == _place(db):
+        return False
+    evict(db, choice)
+    follow(db)
+    return True
 
 
 def check_kept(db: sqlite3.Connection, keys: Iterable[Key]) -> None:

@@ -11,7 +11,7 @@ from ..data.events import SpacesChanged
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..store import conflicts, outbox, restamp, roles
-from ..store.choice import chosen
+from ..store.choice import chosen, follow, remove_strays
 from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import UNSCRUBBED, get_meta, set_meta
 from .partial import only
@@ -28,7 +28,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
 
     Spaces that were left go first: one that was made again under its old name is left and joined at once.
     """
-    client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
+    strayed, client, round_ = remove_strays(db), get_meta(db, "client"), get_meta(db, "round", 0)
     page, own, strays = _kept(db, page, pushed, client)
     purged = _follow_spaces(db, page)
     taken = [result for result in page.results if result.status in ("applied", "superseded")]
@@ -61,7 +61,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     conflicts.keep(db, found)
     _note_acknowledged(db, page, checked)
     whole, gone = _move_on(db, page), _is_to_scrub(db, bool(erased or page.left))
-    return Applied(rejected, changed, whole, conflicts=found, erased=gone, spaces=_keep_roles(db, page))
+    return Applied(rejected, changed, whole or strayed, conflicts=found, erased=gone, spaces=_keep_roles(db, page))
 
 
 def _kept(
@@ -134,6 +134,7 @@ def _move_on(db: sqlite3.Connection, page: Page) -> bool:
     """Takes the cursor of a page that was applied. Returns whether that was the end of a restart."""
     if page.cursor is not None:
         set_meta(db, "cursor", page.cursor)
+        follow(db)
     restarted = not page.more and bool(get_meta(db, "restarting", 0))
     if restarted:
         finish_restart(db, page.unreadable)

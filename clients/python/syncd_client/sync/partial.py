@@ -5,12 +5,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 from ..data.change import check_asked, name_space
 from ..errors import InvalidQuery
-from ..store.choice import CHOICES, CHOSEN, KNOWN, Choice, Names, chosen, evict, forget, keep, known, revision
+from ..store.choice import (
+    CHOICES,
+    CHOSEN,
+    KNOWN,
+    Choice,
+    Names,
+    chosen,
+    evict,
+    follow,
+    forget,
+    keep,
+    known,
+    remove_strays,
+    revision,
+)
 from ..store.store import Store, get_meta, set_meta
 from .reply import Page
 
@@ -26,17 +40,17 @@ def choose(
 
     What is no longer chosen goes at once, but for what is unsent. What is new comes with the next sync.
     """
-    if spaces is None and tables is None:
-        return
     named = spaces if spaces is None or spaces == "all" else _checked_spaces(spaces, user)
     listed = tables if tables is None or tables == "all" else _checked_tables(tables)
     with store.write() as db:
+        remove_strays(db)
         before = chosen(db)
         wanted = Choice(_wanted(named, before.spaces), _wanted(listed, before.tables))
         if len(urlencode(params(_members(wanted, wanted)), doseq=True, quote_via=quote)) > _MOST_BYTES:
             raise InvalidQuery("the names of the chosen spaces and tables are too long together.")
         if wanted != before:
             _change(db, before, wanted)
+            follow(db)
 
 
 def _wanted(given: Names | All, before: Names) -> Names:
@@ -76,6 +90,7 @@ def _change(db: sqlite3.Connection, before: Choice, wanted: Choice) -> None:
 
 def begin_restart(db: sqlite3.Connection) -> None:
     """The server does not know the cursor: everything is asked for again. The outbox stays as it is."""
+    remove_strays(db)
     set_meta(db, "cursor", "")
     set_meta(db, "acknowledged", "[]")
     set_meta(db, "roles", "")
@@ -83,6 +98,19 @@ def begin_restart(db: sqlite3.Connection) -> None:
     set_meta(db, "round", get_meta(db, "round", 0) + 1)
     forget(db, KNOWN)
     db.execute("DELETE FROM spaces")
+    follow(db)
+
+
+class Baseline(NamedTuple):
+    """What a replica had as it asked: another process may choose, and another answer come, before its own does."""
+
+    revision: tuple[int, int] = (0, 0)
+    known: Choice | None = None
+
+
+def baseline(db: sqlite3.Connection) -> Baseline:
+    """What it has now."""
+    return Baseline(revision(db), known(db))
 
 
 def asked(db: sqlite3.Connection) -> dict[str, list[str]]:
@@ -110,16 +138,16 @@ def only(page: Page, choice: Choice) -> Page:
     return replace(page, changes=changes, joined=joined, unreadable=unreadable)
 
 
-def current(db: sqlite3.Connection, page: Page, asked_at: tuple[int, int]) -> Page:
+def current(db: sqlite3.Connection, page: Page, base: Baseline) -> Page:
     """A page as it is; of one that the replica cannot go on from, what it says of the own changes, after which it asks
-    again. `asked_at`: the revision at which it was asked for.
+    again. `base`: what the replica had as it asked for it.
 
     A server that does not filter has moved its cursor past what is chosen and not known: there all is asked for again.
     """
     if page.cursor is None:
         return page
-    if revision(db) == asked_at:
-        if page.partial or known(db) in (None, chosen(db)):
+    if revision(db) == base.revision:
+        if page.partial or base.known in (None, chosen(db)):
             forget(db, KNOWN)
             return page
         begin_restart(db)

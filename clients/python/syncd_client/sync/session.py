@@ -18,7 +18,6 @@ from ..data.conflict import Conflict
 from ..data.values import dump
 from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
 from ..store import copied, outbox
-from ..store.choice import revision
 from ..store.copied import Sender
 from ..store.identity import Identity
 from ..store.ids import new_id
@@ -65,7 +64,7 @@ class Session:
         self._acknowledged: list[str] = []
         self._roles = self._there = ""
         self._chosen: dict[str, list[str]] = {}
-        self._asked_at = (0, 0)
+        self._baseline = partial.Baseline()
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
@@ -108,7 +107,7 @@ class Session:
             self._restarting = bool(get_meta(db, "restarting", 0))
             cursor, self._acknowledged = get_meta(db, "cursor", ""), apply.acknowledged(db)
             self._roles, self._chosen = get_meta(db, "roles", ""), partial.asked(db)
-            self._asked_at = revision(db)
+            self._baseline = partial.baseline(db)
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
@@ -286,7 +285,7 @@ class Session:
         if sent.pushed and self._chosen:
             page = replace(page, cursor=None, more=True)
         with self._store.write() as db:
-            page = partial.current(db, page, self._asked_at)
+            page = partial.current(db, page, self._baseline)
             done = apply.apply_page(db, page, sent.pushed, self._acknowledged)
             if sent.pushed:
                 copied.acknowledge(db)
@@ -311,7 +310,7 @@ class Session:
     def _restart(self) -> None:
         with self._store.write() as db:
             partial.begin_restart(db)
-            self._chosen, self._asked_at = partial.asked(db), revision(db)
+            self._chosen, self._baseline = partial.asked(db), partial.baseline(db)
         self._acknowledged, self._roles = [], ""
         self._restarting = self.report.restarted = True
         self._caught_up = False

@@ -86,6 +86,25 @@ async def test_a_wider_choice_begins_again_with_a_server_that_does_not_filter(
     assert await replica.get("t", "r") == {"n": 1}
 
 
+async def test_the_frames_after_the_first_of_a_wider_choice_are_taken_as_they_are(
+    open_async: Open, live_script: LiveScript, script: Script
+) -> None:
+    """The first alone says that the server filters."""
+    from syncd_client.sync.partial import choose
+
+    replica = open_async()
+    script.answers = [page(cursor="old")]
+    await replica.pull()
+    for tables in (["other"], ["other", "t"]):
+        choose(replica.local.store, None, tables, None)
+    first = changes(wire("r", n=(1, EARLY)), cursor="n1")
+    first["spaces"] = {"partial": True}
+    live_script.on["subscribe"] = lambda frame, socket: [first, changes(wire("s", n=(1, EARLY)), cursor="n2")]
+    async with replica.live(policy=QUICK):
+        await until(lambda: replica.local.cursor == "n2")
+    assert [frame["since"] for frame in live_script.frames("subscribe")] == ["old"]
+
+
 async def test_nothing_is_pushed_in_the_middle_of_a_restart(replica: AsyncReplica, live_script: LiveScript) -> None:
     from syncd_client.sync.partial import begin_restart
 

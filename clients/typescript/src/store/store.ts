@@ -58,7 +58,7 @@ export interface Trouble {
 export interface Meta {
   /** What the replica keeps, and what it has of what its cursor is for, where that is not all: see @syncd/client/partial. */
   asks?: Asks | undefined;
-  /** The cursor, as a client that knows of the choice has moved it. */
+  /** The round and the cursor, as a client that knows of the choice has moved it. */
   followed?: string;
   /** How many choices were made. */
   choices?: number;

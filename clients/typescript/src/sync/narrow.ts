@@ -20,19 +20,19 @@ export async function narrow(
 ): Promise<void> {
   const { meta } = tx;
   if (!meta.choices && !asked.choices && meta.client === asked.client) return;
-  const follows = meta.followed === meta.cursor;
+  const follows = meta.followed === `${meta.round} ${meta.cursor}`;
   if (pushed[0] && page.wire.type === undefined && asked.asks)
     // What has come to a part of the server's is asked for apart: the cursor of a push stays where it was.
     Object.assign(page, { cursor: null, more: true });
   else if (page.cursor !== null && !(await isCurrent(tx, page, asked))) Object.assign(page, nothing(page));
   if (meta.asks) Object.assign(page, await only(tx, page, pushed, meta.asks));
-  if (follows) meta.followed = page.cursor ?? meta.cursor;
+  if (follows) meta.followed = `${meta.round} ${page.cursor ?? meta.cursor}`;
 }
 
 /**
  * Whether the replica can go on from a page. Where another tab has chosen meanwhile, also if the choice is the same again, what was
- * removed in between is before the page's cursor, as all is in a store that the browser evicted. A server that does not filter has moved its cursor past what is chosen and not
- * known: there all is asked for again.
+ * removed in between is before the page's cursor, as all is in a store that the browser evicted. A server that does not filter has
+ * moved its cursor past what is chosen and not known: there all is asked for again.
  */
 async function isCurrent(tx: Transaction, { wire }: Page, asked: Meta): Promise<boolean> {
   const { meta } = tx;
@@ -46,7 +46,9 @@ async function isCurrent(tx: Transaction, { wire }: Page, asked: Meta): Promise<
   const filtered = (wire.spaces as JsonObject | undefined)?.partial === true;
   const goesOn = filtered || !asked.cursor || known === "[null,null]" || known === whole;
   meta.asks = chosen.spaces || chosen.collections ? chosen : undefined;
-  if (!goesOn) await beginRestart(tx);
+  // The frames that follow are of it, too: the first alone says that the server filters.
+  if (goesOn) asked.asks = meta.asks;
+  else await beginRestart(tx);
   return goesOn;
 }
 
