@@ -59,9 +59,14 @@ SELECT space_no, app_no, slot, lease, seq, base, acks, head, space_id, app FROM 
 SELECT space_no, app_no, slot, lease, seq, base, acks, head, space_id, app FROM syncd.sync_consume_look_at($1, $2::uuid, $3::integer[], $4::integer[]);
 
 -- name: consume_read
--- What is new in some feeds.
+-- What is new in some feeds. The last erasure is as the statement begins, so never later than what is read.
 -- returns: store.consumers.ReadPart
-SELECT k, upto, base, reset, body FROM syncd.sync_consume_read($1, $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6, $7);
+SELECT k, upto, base, reset, body, (SELECT syncd.sync_last_erasure()) AS last_erasure FROM syncd.sync_consume_read($1, $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6, $7);
+
+-- name: last_erasure
+-- Which erasure ended last, by a value that is another one after each.
+-- returns: one value
+SELECT syncd.sync_last_erasure();
 
 -- name: consume_ack
 -- Acknowledges what was read. Raises SY021 where the lease was lost.

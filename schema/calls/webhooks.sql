@@ -33,6 +33,11 @@ FROM syncd.sync_consumers c WHERE c.consumer_id = w.consumer_id AND c.name = $1;
 INSERT INTO syncd.sync_webhook_dead AS d (consumer_id, message_id, body, attempts, reason)
 SELECT c.consumer_id, $2, $3, $4, $5 FROM syncd.sync_consumers c WHERE c.name = $1;
 
+-- name: webhook_letter
+-- A message of a webhook without what was erased since.
+-- returns: one value
+SELECT syncd.sync_letter_of(c.consumer_id, $2) FROM syncd.sync_consumers c WHERE c.name = $1;
+
 -- name: webhook_dead
 -- The oldest messages of a webhook that could not be delivered, after one.
 -- returns: store.webhooks.DeadLetter

@@ -313,5 +313,6 @@ BEGIN
         PERFORM syncd.sync_audit_note(concat(e.what, '_erased'), e.space_no, NULL,
                                       e.counts || jsonb_build_object('erasure', e.ordinal));
     END IF;
+    UPDATE syncd.sync_erasure_key SET last_erasure = gen_random_uuid();  -- also where it had ended: a receipt is given again
     RETURN QUERY SELECT x.* FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
 END $$;

@@ -1,5 +1,12 @@
 -- What was erased stays so: a record whose deletion says `erased` is not written to any more, whoever does it (functions/erase.sql).
--- And an import leaves out what is known to be erased. Called by functions alone. sync_erased_stays is a trigger of sync_records; sync_was_erased is SECURITY DEFINER, as who asks may not read there.
+-- And an import leaves out what is known to be erased. Called by functions alone, but for sync_last_erasure, which consumers and operators call. sync_erased_stays is a
+-- trigger of sync_records; sync_was_erased and sync_last_erasure are SECURITY DEFINER, as who asks may not read there.
+
+-- Which erasure ended last: another value after each, by which a consumer knows that what it read before may not be handed out. It says nothing of the erasure.
+CREATE OR REPLACE FUNCTION syncd.sync_last_erasure() RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.last_erasure FROM syncd.sync_erasure_key k
+$$;
 
 -- Whether these are the registers of a record that was erased.
 CREATE OR REPLACE FUNCTION syncd.sync_is_erased(p_registers jsonb) RETURNS boolean

@@ -301,7 +301,8 @@ BEGIN
         GRANT USAGE ON SCHEMA syncd TO syncd_consumer;
         GRANT EXECUTE ON FUNCTION
             syncd.sync_consumer_named, syncd.sync_consume_lease, syncd.sync_consume_leave, syncd.sync_consume_silent, syncd.sync_consume_look,
-            syncd.sync_consume_look_at, syncd.sync_consume_read, syncd.sync_consume_ack, syncd.sync_consume_acked
+            syncd.sync_consume_look_at, syncd.sync_consume_read, syncd.sync_consume_ack, syncd.sync_consume_acked,
+            syncd.sync_last_erasure
             TO syncd_consumer;
     END IF;
 END $$;

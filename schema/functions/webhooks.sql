@@ -54,19 +54,20 @@ DECLARE
     v_user   text;
     v_gone   text[];
 BEGIN
-    IF syncd.sync_letter_space(p_part ->> 'space') <> p_part ->> 'space' THEN
-        RETURN p_part || v_none || jsonb_build_object('space', syncd.sync_letter_space(p_part ->> 'space'));
-    ELSIF syncd.sync_was_erased(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') THEN
-        RETURN p_part || v_none;
+    IF syncd.sync_letter_space(p_part ->> 'space') <> p_part ->> 'space' THEN  -- whose it was is not known any more
+        RETURN p_part || v_none || jsonb_build_object('space', syncd.sync_letter_space(p_part ->> 'space'))
+               || CASE WHEN p_part ? 'user' THEN '{"user": "_erased"}'::jsonb ELSE '{}' END;
     END IF;
     SELECT c.fields::jsonb, n.name INTO v_fields, v_user FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.user_no
     WHERE c.space_no = v_space AND c.app_no = v_app AND c.seq = (p_part ->> 'seq')::bigint AND c.table_no = v_table AND c.record_id = p_part ->> 'id';
-    IF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
-        SELECT FROM jsonb_each(p_part -> 'values') w WHERE v_fields -> w.key -> 'value' IS DISTINCT FROM w.value)) THEN
-        RETURN p_part || v_none;
-    END IF;
     IF starts_with(v_user, '_erased:') AND p_part ? 'user' THEN
         p_part := p_part || jsonb_build_object('user', v_user);
+    END IF;
+    IF syncd.sync_was_erased(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') THEN
+        RETURN p_part || v_none;
+    ELSIF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
+        SELECT FROM jsonb_each(p_part -> 'values') w WHERE v_fields -> w.key -> 'value' IS DISTINCT FROM w.value)) THEN
+        RETURN p_part || v_none;
     END IF;
     IF p_part ? 'state' THEN
         RETURN CASE WHEN EXISTS (
@@ -96,12 +97,25 @@ BEGIN
     RETURN CASE WHEN v_now = v_was THEN p_body ELSE convert_to(v_now::text, 'UTF8') END;
 END $$;
 
+-- The same of a consumer's message, for an operator whom row security binds: it is read what that consumer is registered for.
+CREATE OR REPLACE FUNCTION syncd.sync_letter_of(p_consumer integer, p_body bytea) RETURNS bytea
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_body bytea;
+BEGIN
+    PERFORM syncd.sync_consume_act(coalesce(syncd.sync_consumer_numbers(c.apps), '{0}'), coalesce(syncd.sync_consumer_numbers(c.tables), '{0}'))
+    FROM syncd.sync_consumers c WHERE c.consumer_id = p_consumer;
+    v_body := syncd.sync_letter(p_body);
+    PERFORM syncd.sync_consume_act(NULL, NULL);
+    RETURN v_body;
+END $$;
+
 -- Of a message that is given up: its sender may have read it before an erasure.
 CREATE OR REPLACE FUNCTION syncd.sync_letter_kept() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM syncd.sync_erasures) THEN
-        NEW.body := syncd.sync_letter(NEW.body);
+        NEW.body := syncd.sync_letter_of(NEW.consumer_id, NEW.body);
     END IF;
     RETURN NEW;
 END $$;

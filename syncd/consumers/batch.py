@@ -94,6 +94,8 @@ class ConsumerBatch:
             for part in parts
             if part.reset is not None
         ]
+        # Of all parts the same: one statement read them.
+        self.last_erasure = parts[0].last_erasure
         self._bodies = [part.body for part in parts if part.body]
         self._writes: list[dict[str, Any]] = []
         self.written: list[Written] = []

@@ -117,11 +117,14 @@ class Consumer:
         if self._current is not None and not self._current.settled and await self._comes_again(self._current):
             return self._current
         while (batch := await self._following(wait)) is not None:
-            if not batch.empty:
+            if batch.empty:
+                await self._skip(batch)
+            elif await self._stands(batch):
                 self._current = batch
                 await self._read_ahead()
                 return batch
-            await self._skip(batch)
+            else:
+                self._lose(batch)
         return None
 
     async def acknowledge(self, batch: ConsumerBatch) -> None:
@@ -221,11 +224,16 @@ class Consumer:
     async def _comes_again(self, batch: ConsumerBatch) -> bool:
         """Waits; whether the batch is still this process's."""
         await asyncio.sleep(pause(batch.attempt, 0.1, 30.0))
-        if not self._feeds.holds(batch.places):
+        if not (self._feeds.holds(batch.places) and await self._stands(batch)):
             self._lose(batch)
             return False
         batch.again()
         return True
+
+    async def _stands(self, batch: ConsumerBatch) -> bool:
+        """Whether no erasure has ended since it was read. The database is asked right before each handing out: what is
+        handed out after a receipt has nothing of what that says is gone."""
+        return await self._reading.steadily(ConsumerSession.last_erasure) == batch.last_erasure
 
     async def _skip(self, batch: ConsumerBatch) -> None:
         """Feeds moved, and nothing in them was for this consumer."""

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -24,11 +25,12 @@ MOST, MOST_KEPT = 4 << 20, 16 << 20
 
 class WebhookMessage(NamedTuple):
     """A body and its id, which is the same in each attempt, so that a receiver knows one that comes twice. `kept`: the
-    body where it is not taken, without values where those are too many."""
+    body where it is not taken, without values where those are too many. `last_erasure`: when it was read."""
 
     id: str
     body: bytes
     kept: bytes
+    last_erasure: UUID | None = None
 
 
 def wanted(webhook: Webhook, changes: Sequence[ConsumedChange]) -> list[ConsumedChange]:
@@ -55,7 +57,8 @@ def messages(webhook: Webhook, batch: ConsumerBatch, now: str) -> list[WebhookMe
         body = kept = _body(webhook, [text for _, text in part], resets, now)
         if len(body) > MOST_KEPT:
             kept = _body(webhook, [_text(change, omitted=True) for change, _ in part], resets, now)
-        made.append(WebhookMessage(f"msg_{digest}_{len(made) + 1}" if made else f"msg_{digest}", body, kept))
+        own = f"msg_{digest}_{len(made) + 1}" if made else f"msg_{digest}"
+        made.append(WebhookMessage(own, body, kept, batch.last_erasure))
         resets = []
     return made
 

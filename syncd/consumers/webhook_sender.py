@@ -105,6 +105,7 @@ class WebhookSender:
         for attempt in range(len(self._options.pauses) + 1):
             if attempt:
                 await asyncio.sleep(self._options.pauses[attempt - 1] * random.uniform(0.5, 1))
+            one = await self._unerased(one)
             found = await attempted(self.webhook, one, self._line, again=attempt > 0)
             if found.taken:
                 break
@@ -112,6 +113,14 @@ class WebhookSender:
             if found.gone:
                 break
         return found
+
+    async def _unerased(self, one: WebhookMessage) -> WebhookMessage:
+        """The message as it may be sent: where an erasure has ended since it was read, without what is gone."""
+        last = await self._line.do(WebhookOperator.last_erasure)
+        if last == one.last_erasure:
+            return one
+        body = await self._line.do(lambda operator: operator.letter(self.webhook.name, one.body))
+        return one._replace(body=body, last_erasure=last)
 
     async def _bury(self, operator: WebhookOperator, one: WebhookMessage, said: str) -> None:
         if one.kept is not one.body:

@@ -74,13 +74,14 @@ class WaitingFeed(NamedTuple):
 
 class ReadPart(NamedTuple):
     """What was read of the k-th feed: up to `upto`; `reset`: 'folded', 'all' or None; `body`: changes, separated by
-    U+001E."""
+    U+001E; `last_erasure`: as of then."""
 
     k: int
     upto: int
     base: int
     reset: str | None
     body: bytes | None
+    last_erasure: UUID
 
 
 class ConsumedPlace(NamedTuple):
@@ -139,6 +140,11 @@ class ConsumerSession:
             [place.feed.app_no for place in places], [place.feed.acks for place in places],
             [place.upto for place in places], [place.base for place in places],
         )  # fmt: skip
+
+    async def last_erasure(self) -> UUID:
+        """Which erasure ended last: another value after each."""
+        found: UUID = await self.connection.fetchval(statement("last_erasure"))
+        return found
 
     async def acked(self, places: Sequence[ConsumedPlace]) -> bool:
         """Whether an acknowledgement of these came about."""

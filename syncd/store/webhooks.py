@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
@@ -92,6 +93,15 @@ class WebhookOperator:
         place = next((i for i, bound in enumerate(DURATIONS, 1) if one.seconds <= bound), len(DURATIONS) + 1)
         values = (name, one.taken, one.again, place, one.seconds, one.said)
         await self._connection.execute(statement("webhook_attempt"), *values)
+
+    async def last_erasure(self) -> UUID:
+        """Which erasure ended last: another value after each."""
+        found: UUID = await self._connection.fetchval(statement("last_erasure"))
+        return found
+
+    async def letter(self, name: str, body: bytes) -> bytes:
+        """A message as it may be sent and kept: without what was erased since it was made."""
+        return bytes(await self._connection.fetchval(statement("webhook_letter"), name, body))
 
     async def bury(self, name: str, message_id: str, body: bytes, attempts: int, reason: str) -> None:
         """Keeps a message that could not be delivered."""

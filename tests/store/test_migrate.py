@@ -223,6 +223,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0062_pre_writable_by.sql",
         "1_0064_pre_invitation_links.sql",
         "1_0065_pre_roles.sql",
+        "1_0069_pre_last_erasure.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",

@@ -67,6 +67,7 @@ STEPS = [
     "0062_pre_writable_by",
     "0064_pre_invitation_links",
     "0065_pre_roles",
+    "0069_pre_last_erasure",
     "functions",
     "0015_post_baseline",
     "0017_post_held",

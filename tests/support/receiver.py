@@ -31,12 +31,15 @@ class Posted(NamedTuple):
 
 
 class Receiver:
-    """`answers`: what is sent for the requests to come, the last one for all that follow. b"" answers nothing."""
+    """`answers`: what is sent for the requests to come, the last one for all that follow. b"" answers nothing. Where
+    `may_answer` is cleared, requests come and wait for it."""
 
     def __init__(self) -> None:
         self.posted: list[Posted] = []
         self.answers = [b"HTTP/1.1 204 No Content\r\n\r\n"]
         self.endless = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.url = ""
         self._came = asyncio.Condition()
 
@@ -55,6 +58,7 @@ class Receiver:
             async with self._came:
                 self.posted.append(Posted(headers, body))
                 self._came.notify_all()
+            await self.may_answer.wait()
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             if not answer:
                 await reader.read()

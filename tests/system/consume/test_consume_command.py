@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -99,7 +100,7 @@ def test_a_stopped_process_finishes_the_command(server: Server, ada: Device, fol
 async def test_a_command_that_is_given_up_is_ended_with_its_children(folder: Path) -> None:
     """The shell's own end would leave what it has begun at work."""
     feed = WaitingFeed(1, 1, 0, 1, 4, -1, 0, 9, "garden", "notes")
-    batch = ConsumerBatch(None, [feed], [ReadPart(1, 9, -1, None, b"{}")])  # type: ignore[arg-type]
+    batch = ConsumerBatch(None, [feed], [ReadPart(1, 9, -1, None, b"{}", UUID(int=1))])  # type: ignore[arg-type]
     perform = exec_command(f"sh -c 'echo $$ > {folder}/child; sleep 600; true'; true", "c")
     task = asyncio.ensure_future(perform(batch))
     child = await eventually(lambda: asyncio.to_thread(read, folder / "child"), bool)

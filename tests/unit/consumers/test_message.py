@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 import pytest
 
@@ -28,7 +30,7 @@ CHANGE = (
 
 def batch(*changes: tuple[bytes, bytes], reset: str | None = None, value: bytes = b"1") -> ConsumerBatch:
     body = b"\x1e".join(CHANGE % (seq, op, field, value) for seq, (op, field) in enumerate(changes, 5))
-    return ConsumerBatch(None, [FEED], [ReadPart(1, 9, -1, reset, body or None)])  # type: ignore[arg-type]
+    return ConsumerBatch(None, [FEED], [ReadPart(1, 9, -1, reset, body or None, UUID(int=1))])  # type: ignore[arg-type]
 
 
 def webhook(**how: object) -> Webhook:
