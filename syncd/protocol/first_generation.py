@@ -115,7 +115,7 @@ class LegacyStamps(Stamps):
             stamp = self._known[text] = Stamp(*canonical_instant(_zoned(text)))
         return stamp
 
-    def written(self, text: str | None, pointer: str) -> Stamp | None:
+    def written(self, text: str | None, at: str, *members: str) -> Stamp | None:
         try:
             return self.of(text) if text else None
         except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 
 OPS = {"insert": 1, "update": 2, "delete": 3}
+QUICK = b'"tfn'  # how a value begins that is good whatever follows
 
 
 class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
@@ -102,6 +103,9 @@ class Stamp(NamedTuple):
 
 # Ahead of any clock, so the database's will settle it.
 RECEIPT = Stamp(format_instant(LAST), LAST)
+# Below any other.
+OLDEST = Stamp(EPOCH_TEXT, 0)
+NULL = Raw(b"null")
 
 
 class Stamps:
@@ -121,14 +125,15 @@ class Stamps:
             stamp = self._known[text] = Stamp(*canonical_instant(text))
         return stamp
 
-    def written(self, text: str | None, pointer: str) -> Stamp | None:
-        """A field's instant, None for the time of receipt. Raises Malformed."""
+    def written(self, text: str | None, at: str, *members: str) -> Stamp | None:
+        """A field's instant, None for the time of receipt; it stands in `members` below the pointer `at`. Raises
+        Malformed."""
         if text is None:
-            raise _invalid(pointer.removesuffix("/at"), "a field needs its instant, `at`")
+            raise _invalid(_pointer(at, *members[:-1]), "a field needs its instant, `at`")
         try:
-            return self.of(text)
+            return self._known.get(text) or self.of(text)
         except ValueError as wrong:
-            raise _invalid(pointer, str(wrong)) from None
+            raise _invalid(_pointer(at, *members), str(wrong)) from None
 
     def untimed(self, content: str) -> str | None:
         """An id for a change without times of its own, whose content has the id `content`; None: it is a new one."""
@@ -139,10 +144,10 @@ def _invalid(pointer: str, detail: str, code: str = "invalid_change") -> Malform
     return Malformed(f"{detail} ({pointer})", code=code, faults=(Fault(pointer, detail),))
 
 
-def _checked(pointer: str, text: str) -> str:
+def _checked(text: str, at: str, member: str) -> None:
     if wrong := fault_in_id(text):
+        pointer = _pointer(at, member)
         raise InvalidId(f"{wrong} ({pointer})", faults=(Fault(pointer, wrong),))
-    return text
 
 
 def string_in(raw: Raw | None) -> str | None:
@@ -165,45 +170,64 @@ def space_of(change: IncomingChange, personal: str) -> str:
     return personal if legacy is None else legacy
 
 
+def _pointer(at: str, *members: str) -> str:
+    """A JSON pointer to a member below another (RFC 6901)."""
+    return "/".join((at, *(member.replace("~", "~0").replace("/", "~1") for member in members)))
+
+
 class _Registers:
     """The registers of one change, as they are gathered."""
+
+    __slots__ = ("bases", "client", "log", "low", "max_depth", "newest", "pointer", "state")
 
     def __init__(self, client: str, pointer: str, max_depth: int) -> None:
         self.client, self.pointer, self.max_depth = client, pointer, max_depth
         self.log: dict[str, LogRegister] = {}
         self.state: dict[str, StateRegister] = {}
-        self.low, self.high = LAST, 0
+        # What the writer had seen, where it says so.
+        self.bases: dict[str, str | None] = {}
+        self.low, self.newest = LAST, OLDEST
 
-    def write(self, field: str, value: Raw, stamp: Stamp, pointer: str, sent: str | UnsetType | None = UNSET) -> None:
-        if wrong := fault_in_id(field):
-            raise _invalid(pointer, f"a field name {wrong}")
-        try:
-            check_value(bytes(value), self.max_depth)
-        except InvalidValue as wrong:
-            raise _invalid(pointer, str(wrong), "invalid_value") from None
-        self.log[field] = LogRegister(value, stamp.text, sent)
-        self.state[field] = StateRegister(value, stamp.text, self.client, sent)
-        self.low, self.high = min(self.low, stamp.micros), max(self.high, stamp.micros)
+    def write(
+        self, field: str, value: Raw, stamp: Stamp, sent: str | UnsetType | None = UNSET, member: str = "fields"
+    ) -> None:
+        """One register; `member`: below which its value stands."""
+        raw = bytes(value)
+        if raw[0] not in QUICK:
+            try:
+                check_value(raw, self.max_depth)
+            except InvalidValue as wrong:
+                raise _invalid(_pointer(self.pointer, member, field), str(wrong), "invalid_value") from None
+        text, micros = stamp
+        self.log[field] = LogRegister(value, text, sent)
+        self.state[field] = StateRegister(value, text, self.client, sent)
+        if micros < self.low:
+            self.low = micros
+        if micros > self.newest.micros:
+            self.newest = stamp
 
     def write_fields(self, fields: dict[str, IncomingRegister], stamps: Stamps) -> bool:
         """Registers, each with its own stamp. Says whether the device gave one."""
         timed = False
         for name, register in fields.items():
-            pointer = f"{self.pointer}/fields/{name.replace('~', '~0').replace('/', '~1')}"
             at = register.at if register.at is not None else register.updatedAt
-            stamp = stamps.written(at, f"{pointer}/at")
-            if isinstance(register.base, str):
-                stamps.written(register.base, f"{pointer}/base")
+            stamp = stamps.written(at, self.pointer, "fields", name, "at")
+            if register.base is not UNSET:
+                self.bases[name] = register.base
+                if register.base is not None:
+                    stamps.written(register.base, self.pointer, "fields", name, "base")
+            if wrong := fault_in_id(name):
+                raise self._misnamed(name, "fields", wrong)
             if stamp is None:
-                self.write(name, register.value, RECEIPT, pointer, sent=None)
+                self.write(name, register.value, RECEIPT, None)
             else:
-                self.write(name, register.value, stamp, pointer)
+                self.write(name, register.value, stamp)
                 timed = True
         return timed
 
     def write_data(self, data: dict[str, Raw], stamps: Stamps) -> bool:
         """An insert's whole record, all at one stamp. Says whether the device gave one."""
-        stamp, timed = Stamp(EPOCH_TEXT, 0), False
+        stamp, timed = OLDEST, False
         for name in ("updatedAt", "createdAt"):
             text = string_in(data.get(name))
             if text is not None:
@@ -213,43 +237,42 @@ class _Registers:
                 except ValueError:
                     continue  # a text field of that name that is no instant is only data
         for name, value in data.items():
-            self.write(name, value, stamp, f"{self.pointer}/data/{name}")
+            if wrong := fault_in_id(name):
+                raise self._misnamed(name, "data", wrong)
+            self.write(name, value, stamp, member="data")
         return timed
+
+    def _misnamed(self, field: str, member: str, wrong: str) -> Malformed:
+        return _invalid(_pointer(self.pointer, member, field), f"a field name {wrong}")
 
     def write_birth(self) -> None:
         """What an insert says besides its fields: the record is there. So it brings back what was deleted before it,
         whichever of the two arrives first."""
         if "deletedAt" not in self.log:
-            stamp = Stamp(format_instant(self.high), self.high)
             sent = None if any(register.sent is None for register in self.log.values()) else UNSET
-            self.write("deletedAt", Raw(b"null"), stamp, self.pointer, sent)
+            self.write("deletedAt", NULL, self.newest, sent)
 
     def write_deletion(self, deleted_at: str | None, stamps: Stamps) -> bool:
         """A deletion's register. Says whether the device gave its stamp."""
         if "deletedAt" in self.log:
             return False
-        pointer = f"{self.pointer}/deletedAt"
-        given = None if deleted_at is None else stamps.written(deleted_at, pointer)
+        given = None if deleted_at is None else stamps.written(deleted_at, self.pointer, "deletedAt")
         stamp, sent = (RECEIPT, None) if given is None else (given, UNSET)
-        self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer, sent)
+        self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, sent)
         return given is not None
 
+    def seen(self, stamps: Stamps, *, inserts: bool, all_told: bool) -> dict[str, dict[str, str]] | list[str] | None:
+        """What the writer had seen of others where it wrote, as functions/unseen.sql has it.
 
-def seen_by_writer(
-    change: IncomingChange, written: Collection[str], client: str, stamps: Stamps, bases: bool
-) -> dict[str, dict[str, str]] | list[str] | None:
-    """What a change's writer had seen of others where it wrote, as functions/unseen.sql has it.
-
-    `written`: the names of its registers. `bases`: one without a `base` was written over none of another's.
-    """
-    given = {name: register.base for name, register in (change.fields or {}).items() if register.base is not UNSET}
-    if not given and (not bases or change.op == "insert"):
-        return [] if bases else None  # what is new is mostly inserted, and nothing is compared there
-    own = {"clientId": client}
-    return {
-        name: {"at": stamps.of(base).text} if isinstance(base := given.get(name), str) else own
-        for name in (written if bases else given)
-    }
+        `all_told`: a register without a `base` was written over none of another's.
+        """
+        if not self.bases and (not all_told or inserts):
+            return [] if all_told else None  # what is new is mostly inserted, and nothing is compared there
+        own = {"clientId": self.client}
+        return {
+            name: {"at": stamps.of(base).text} if isinstance(base := self.bases.get(name), str) else own
+            for name in (self.log if all_told else self.bases)
+        }
 
 
 def normalize_change(
@@ -261,10 +284,10 @@ def normalize_change(
     A legacy update without fields has no registers: there is nothing to write.
     """
     pointer = f"/changes/{i - 1}"
-    _checked(f"{pointer}/table", change.table)
-    _checked(f"{pointer}/id", change.id)
+    _checked(change.table, pointer, "table")
+    _checked(change.id, pointer, "id")
     if change.changeId is not None:
-        _checked(f"{pointer}/changeId", change.changeId)
+        _checked(change.changeId, pointer, "changeId")
     registers = _Registers(client, pointer, limits.max_depth)
     timed = False
     if change.data and change.op == "insert":
@@ -283,9 +306,10 @@ def normalize_change(
         content = _content_id(change, registers.log, feed)
         change_id = content if timed else stamps.untimed(content)
     return NormalizedChange(
-        i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
+        i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state,
+        lo=registers.low, hi=registers.newest.micros,
         c=change_id, v=version(change.schemaVersion, pointer), a=actor, n=change.origin,
-        b=None if stamps.legacy else seen_by_writer(change, registers.log, client, stamps, bases),
+        b=None if stamps.legacy else registers.seen(stamps, inserts=change.op == "insert", all_told=bases),
     )  # fmt: skip
 
 

@@ -4,13 +4,15 @@ third of the time. Pure."""
 from __future__ import annotations
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.messages import IncomingChange
 from syncd.protocol.normalize import (
+    NULL,
     OPS,
+    QUICK,
     Limits,
     LogRegister,
     NormalizedChange,
@@ -19,9 +21,7 @@ from syncd.protocol.normalize import (
     content_id,
 )
 
-QUICK = b'"tfn'  # how a value begins that is good whatever follows
 MOST_NAMES = 4096
-BIRTH = Raw(b"null")
 
 
 class PlainInserts:
@@ -61,7 +61,7 @@ class PlainInserts:
                 state[name] = StateRegister(value, at, client)
         except (InvalidValue, ValueError):
             return None
-        log["deletedAt"], state["deletedAt"] = LogRegister(BIRTH, at), StateRegister(BIRTH, at, client)
+        log["deletedAt"], state["deletedAt"] = LogRegister(NULL, at), StateRegister(NULL, at, client)
         values = msgspec.json.decode(b"[%b,null]" % b",".join(raws))
         content = [*feed, change.table, change.id, change.op]
         said = {name: [value, at] for name, value in zip(log, values, strict=True)}

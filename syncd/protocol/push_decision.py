@@ -74,6 +74,8 @@ class PushDecision:
         # Is told the places, in the whole push, of changes that rules write something beside.
         self.on_derived: Callable[[int], None] = lambda place: None
         self._touched = limits.max_touched
+        # A space whose id is none that cannot be.
+        self._good = self.caller.personal
         self._normalize(limits, stamps or Stamps(), passed_over)
 
     def _normalize(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
@@ -116,8 +118,10 @@ class PushDecision:
         normalized = normalize.normalize_change(
             change, self.first + i + 1, self.client, stamps, limits, feed, self.message.bases
         )
-        if space != self.caller.personal and (wrong := fault_in_id(space)):
+        # The changes of a push are mostly of one space.
+        if space != self._good and space != self.caller.personal and (wrong := fault_in_id(space)):
             raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
+        self._good = space
         normalized.a = actor_of(self.caller.service, normalized.a)
         if normalized.v is None and self.message.schemaVersion is not None:
             normalized.v = normalize.version(self.message.schemaVersion, "")
