@@ -1,7 +1,6 @@
 /** What is loaded when an answer of the server needs it. */
 
-import type { Packed } from "../data/change.js";
-import type { Cure } from "./cure.js";
+import type { Packed, Refusal } from "../data/change.js";
 import type { Problem } from "./reply.js";
 import type { FindConflicts } from "./unseen.js";
 
@@ -16,10 +15,13 @@ export function loadFinder(): Promise<FindConflicts | null> {
   );
 }
 
-/** What is to be done about a push that is refused whole; null: nothing, also where what knows it cannot be had. */
-export function loadCure(problem: Problem, pushed: readonly Packed[]): Promise<Cure | null> {
-  return import("./cure.js").then(
-    ({ cureOf }) => cureOf(problem, pushed),
+/** For which changes a push is refused whole, by changeId; null where what reads it cannot be had. */
+export function loadRefusals(
+  problem: Problem,
+  pushed: readonly Packed[],
+): Promise<Map<string, Refusal> | null> {
+  return import("./refusals.js").then(
+    ({ refusalsIn }) => refusalsIn(problem, pushed),
     () => null,
   );
 }

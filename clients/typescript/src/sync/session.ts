@@ -14,7 +14,7 @@ import { pack, reject } from "../store/outbox.js";
 import { beginRestart } from "../store/records.js";
 import type { Meta, Store, Trouble } from "../store/store.js";
 import { type Applied, announce, applyPage } from "./apply.js";
-import { loadCure, loadFinder } from "./on-demand.js";
+import { loadFinder, loadRefusals } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
@@ -303,13 +303,18 @@ export class Session {
   /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */
   async #refused({ pushed }: Send, problem: Problem): Promise<void> {
     const { status, code, detail } = problem;
-    const cure = await loadCure(problem, pushed);
-    if (!cure) return this.#giveUp("refused", new Refused(detail, code, status));
-    this.#pushChanges = cure.most ?? this.#pushChanges;
-    await this.#reject(cure.refusals);
-  }
-
-  async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {
+    const read = await loadRefusals(problem, pushed);
+    const refusals = read ?? new Map<string, Refusal>();
+    // Where none is named, or it cannot be read which, the push is cut until the change at fault is alone.
+    const cut = status === 413 || status === 422 || (!read && dump(problem.errors).includes("/changes/"));
+    if (cut && !refusals.size) {
+      if (pushed.some(({ batch }) => batch !== pushed[0]?.batch)) {
+        this.#pushChanges = pushed.length >> 1; // two batches are two changes at least
+        return;
+      }
+      for (const { changeId } of pushed) refusals.set(changeId, problem);
+    }
+    if (!refusals.size) return this.#giveUp("refused", new Refused(detail, code, status));
     const rejected = await this.#device.store.write((tx) => reject(tx, refusals));
     this.report.rejected.push(...rejected);
     announce(this.#device, { rejected });
