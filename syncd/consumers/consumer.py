@@ -17,7 +17,7 @@ from syncd.bus.postgres import NotifyBus
 from syncd.consumers.batch import ConsumerBatch
 from syncd.consumers.feeds import FeedsToRead
 from syncd.consumers.hearing import Hearing
-from syncd.consumers.lines import ConsumerLine, pause
+from syncd.consumers.lines import ConsumerLine, StatementsKept, pause
 from syncd.store.consumers import SLOTS, BatchLost, ConsumerOperator, ConsumerSession, UnknownConsumer
 from syncd.store.pool import GONE
 
@@ -82,8 +82,9 @@ class Consumer:
     def __init__(self, name: str, dsn: str, options: ConsumerOptions, bus: Bus | None = None) -> None:
         self.name, self._options = name, options
         whose = (dsn, name, uuid4(), options.lease)
-        self._reading, self._acking = ConsumerLine(*whose), ConsumerLine(*whose)
-        self._writing = ConsumerLine(*whose, keeps=False)
+        kept = StatementsKept()
+        self._reading, self._acking = ConsumerLine(*whose, kept), ConsumerLine(*whose, kept)
+        self._writing = ConsumerLine(*whose, StatementsKept(0))
         self._bus = bus if bus is not None else NotifyBus(dsn)
         self._feeds, self._hearing = FeedsToRead(), Hearing()
         self._current: ConsumerBatch | None = None

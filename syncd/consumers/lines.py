@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -29,13 +30,21 @@ def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) ->
     return float(min(last, first * 2 ** min(attempt, 30)) * random.uniform(0.5, 1))
 
 
+@dataclass
+class StatementsKept:
+    """How many statements the connections of a consumer keep prepared. None until the first of them has asked whether a
+    pooler stands between, which would mix up their names."""
+
+    most: int | None = None
+
+
 class ConsumerLine:
     """A connection that is made when it is needed, and again when it was lost. One call at a time. `lease`: seconds
     after which the database ends a transaction in which its process stands still, as that keeps its slots to itself.
     Where it stands still within a statement another process ends it, which knows its connections by the holder.
-    `keeps`: statements stay prepared; not where a handler's own are sent, whose tables may be altered meanwhile."""
+    `kept`: one that no statement is kept on is for a handler's own, whose tables may be altered meanwhile."""
 
-    def __init__(self, dsn: str, name: str, holder: UUID, lease: float, *, keeps: bool = True) -> None:
+    def __init__(self, dsn: str, name: str, holder: UUID, lease: float, kept: StatementsKept) -> None:
         self._dsn, self._name, self._holder = for_writing(dsn), name, holder
         self._settings = {
             **AT_START,
@@ -43,7 +52,7 @@ class ConsumerLine:
             "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms",
         }
         self._connection: Any = None
-        self._kept: int | None = None if keeps else 0
+        self._kept = kept
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -60,9 +69,8 @@ class ConsumerLine:
                 raise
 
     async def _connected(self) -> Any:
-        """A connection that keeps its statements prepared, so that a call is one message and its answer; not where a
-        pooler would mix up their names."""
-        if self._kept is None:
+        """A connection that keeps its statements prepared, so that a call is one message and its answer."""
+        if self._kept.most is None:
             first = await self._connect(0)
             try:
                 pooled = await through_pooler(first)
@@ -70,11 +78,11 @@ class ConsumerLine:
                 first.terminate()
                 raise
             if pooled:
-                self._kept = 0
+                self._kept.most = 0
                 return first
-            self._kept = STATEMENTS
+            self._kept.most = STATEMENTS
             first.terminate()
-        return await self._connect(self._kept)
+        return await self._connect(self._kept.most)
 
     async def _connect(self, kept: int) -> Any:
         return await connect(self._dsn, settings=self._settings, timeout=10, statement_cache_size=kept)

@@ -14,6 +14,7 @@ import pytest
 
 from syncd.consumers import BatchLost, ConsumedChange, UnknownConsumer, consume
 from syncd.consumers import consumer as consumer_module
+from syncd.consumers import lines as lines_module
 from syncd.consumers.consumer import Consumer, ConsumerOptions
 from syncd.store.consumers import ConsumerOperator
 from tests.support.compacting import compact
@@ -60,6 +61,23 @@ async def test_every_change_comes_once_and_in_order(server: Server, device: Make
     ada.write({**edit("r9", 99, x=99), "spaceId": one})
     (last,) = await all_of(name, server.owner_dsn)
     assert (last.space_id, last.seq, last.values) == (one, 16, {"x": 99})
+
+
+async def test_a_consumer_asks_once_whether_a_pooler_stands_between(
+    server: Server, device: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, one, _ = two_spaces(device)
+    ada.write({**edit("r", 1, x=1), "spaceId": one})
+    asked = []
+    real = lines_module.through_pooler
+
+    async def counted(connection: asyncpg.Connection) -> bool:
+        asked.append(await real(connection))
+        return asked[-1]
+
+    monkeypatch.setattr(lines_module, "through_pooler", counted)
+    assert of(await all_of(unique("c"), server.owner_dsn, app=ada.app, start="beginning"), one) == [(one, 1)]
+    assert asked == [False]
 
 
 async def test_a_batch_is_of_whole_pushes(server: Server, device: Make) -> None:

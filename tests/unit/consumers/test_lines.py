@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from syncd.consumers.lines import ConsumerLine, pause
+from syncd.consumers.lines import ConsumerLine, StatementsKept, pause
 
 
 def test_a_transaction_ends_with_the_lease() -> None:
-    line = ConsumerLine("postgresql:///x", "c", uuid4(), 1.5)
+    line = ConsumerLine("postgresql:///x", "c", uuid4(), 1.5, StatementsKept())
     assert line._settings["idle_in_transaction_session_timeout"] == "1500ms"
     assert line._settings["application_name"] == f"syncd consume {line._holder}"
 
