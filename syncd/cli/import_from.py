@@ -28,12 +28,12 @@ from syncd.store.imports import Feeds
 from syncd.store.pool import Pool
 from syncd.transfer.foreign_changes import ImportChanges, ImportCounts, RefusedRow
 from syncd.transfer.import_job import ImportJob, Writer, portions
+from syncd.transfer.origin_comparison import Findings, verify
 from syncd.transfer.sources.files import Csv, Ndjson, Sqlite
 from syncd.transfer.sources.foreign import Source, UnreadableRow, instant
 from syncd.transfer.sources.legacy_log import LegacyLog
 from syncd.transfer.sources.tables import Columns
 from syncd.transfer.space_members import SpaceMembers, read_members
-from syncd.transfer.verifying import Findings, verify
 
 # What was committed late has a created_at from before others that were read: increments begin this much earlier.
 OVERLAP = 3_600_000_000
