@@ -24,6 +24,7 @@ else:
     from backports import zstd
 
 Make = Callable[..., Device]
+Send = Callable[[bytes], httpx.Response]
 MAX_BODY = 10 * 1024 * 1024
 USER = unique("mallory")
 
@@ -62,6 +63,18 @@ def problem(answer: httpx.Response, status: int, code: str, pointer: str | None 
 def raw(device: Device, body: bytes, **headers: str) -> httpx.Response:
     sent = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return device.request("POST", "/sync/app", content=body, headers=sent)
+
+
+@pytest.fixture(params=["plain", "gzip"])
+def sent(request: pytest.FixtureRequest, mallory: Device) -> Send:
+    """Sends a body of mallory's as it is, or packed."""
+    if request.param == "plain":
+        return lambda body: raw(mallory, body)
+    return lambda body: raw(mallory, gzip.compress(body, 1), content_encoding="gzip")
+
+
+def pushed(*changes: Json) -> bytes:
+    return json.dumps({"changes": changes, "pull": False}).encode()
 
 
 def with_value(text: bytes) -> bytes:
@@ -110,8 +123,8 @@ def with_value(text: bytes) -> bytes:
     ],
     ids=repr,
 )
-def test_what_is_not_json_is_refused(mallory: Device, body: bytes) -> None:
-    problem(raw(mallory, body), 400, "malformed_json")
+def test_what_is_not_json_is_refused(sent: Send, body: bytes) -> None:
+    problem(sent(body), 400, "malformed_json")
 
 
 @pytest.mark.parametrize(
@@ -129,8 +142,8 @@ def test_what_is_not_json_is_refused(mallory: Device, body: bytes) -> None:
     ],
     ids=lambda v: repr(v)[:20],
 )
-def test_a_value_that_could_not_come_back_is_refused_with_its_place(mallory: Device, value: bytes, code: str) -> None:
-    problem(raw(mallory, with_value(value)), 400, code, "/changes/1/fields/x")
+def test_a_value_that_could_not_come_back_is_refused_with_its_place(sent: Send, value: bytes, code: str) -> None:
+    problem(sent(with_value(value)), 400, code, "/changes/1/fields/x")
 
 
 @pytest.mark.parametrize(
@@ -138,15 +151,15 @@ def test_a_value_that_could_not_come_back_is_refused_with_its_place(mallory: Dev
     [rb'"\u0000"', rb'"\ud800"', rb'"\udc00\ud800"', rb'{"\u0000":1}', rb'[{"a":"\\\u0000"}]', rb'"\ud83d\n\ude00"'],
     ids=repr,
 )
-def test_text_that_could_not_come_back_is_refused_with_its_change(mallory: Device, value: bytes) -> None:
-    problem(raw(mallory, with_value(value)), 400, "invalid_value", "/changes/1")
+def test_text_that_could_not_come_back_is_refused_with_its_change(sent: Send, value: bytes) -> None:
+    problem(sent(with_value(value)), 400, "invalid_value", "/changes/1")
 
 
 @pytest.mark.parametrize("member", ["id", "table", "changeId", "spaceId", "actor", "origin"])
 @pytest.mark.parametrize("escape", [r"\u0000", r"\ud800"])
-def test_no_member_takes_a_nul_or_half_a_surrogate(mallory: Device, member: str, escape: str) -> None:
+def test_no_member_takes_a_nul_or_half_a_surrogate(sent: Send, member: str, escape: str) -> None:
     change = {**edit("r", x=2), member: "HERE"}
-    answer = raw(mallory, json.dumps({"changes": [change]}).replace("HERE", f"a{escape}b").encode())
+    answer = sent(json.dumps({"changes": [change]}).replace("HERE", f"a{escape}b").encode())
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] in ("invalid_value", "malformed_json", "invalid_change")
 
@@ -154,9 +167,9 @@ def test_no_member_takes_a_nul_or_half_a_surrogate(mallory: Device, member: str,
 @pytest.mark.parametrize(
     "nested", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000]
 )
-def test_depth_is_no_way_to_the_stack(mallory: Device, nested: bytes) -> None:
+def test_depth_is_no_way_to_the_stack(sent: Send, nested: bytes) -> None:
     for body in (nested, with_value(nested), b'{"unknown":%s}' % nested):
-        assert raw(mallory, body).status_code == 400
+        assert sent(body).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -183,9 +196,9 @@ def test_depth_is_no_way_to_the_stack(mallory: Device, nested: bytes) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_type_is_refused_with_its_place(mallory: Device, body: Any, pointer: str) -> None:
+def test_a_wrong_type_is_refused_with_its_place(sent: Send, body: Any, pointer: str) -> None:
     code = "invalid_change" if pointer.startswith("/changes/") else "invalid_request"
-    problem(raw(mallory, json.dumps(body).encode()), 400, code, pointer)
+    problem(sent(json.dumps(body).encode()), 400, code, pointer)
 
 
 MEMBERS = ["table", "id", "op", "changeId", "fields", "data", "deletedAt", "spaceId", "schemaVersion", "origin"]
@@ -193,7 +206,7 @@ MEMBERS = ["table", "id", "op", "changeId", "fields", "data", "deletedAt", "spac
 
 @pytest.mark.parametrize("member", MEMBERS)
 @pytest.mark.parametrize("value", [[], {"a": 1}, 1.5, True, "x" * 256, "a\x00b", "a\nb"], ids=lambda v: repr(v)[:12])
-def test_every_member_of_a_change_is_checked(mallory: Device, member: str, value: Any) -> None:
+def test_every_member_of_a_change_is_checked(sent: Send, member: str, value: Any) -> None:
     if member == "origin" and isinstance(value, str) and "\x00" not in value:
         return  # an origin is any text
     change = {
@@ -206,7 +219,7 @@ def test_every_member_of_a_change_is_checked(mallory: Device, member: str, value
     }
     if member == "data" and isinstance(value, dict):
         return  # a whole record, which a delete may carry
-    answer = mallory.send(edit("good", x=1), change)
+    answer = sent(pushed(edit("good", x=1), change))
     assert answer.status_code == 400, answer.text
     body = answer.json()
     assert body["code"] in ("invalid_change", "invalid_value")
@@ -227,12 +240,12 @@ def test_every_member_of_a_change_is_checked(mallory: Device, member: str, value
         "２026-01-01T10:00:00Z",
     ],
 )
-def test_an_instant_that_is_none_is_refused_with_its_place(mallory: Device, at: str) -> None:
-    problem(mallory.send(edit("r", at, x=1)), 400, "invalid_change", "/changes/0/fields/x/at")
+def test_an_instant_that_is_none_is_refused_with_its_place(sent: Send, at: str) -> None:
+    problem(sent(pushed(edit("r", at, x=1))), 400, "invalid_change", "/changes/0/fields/x/at")
     legacy = {"table": "t", "id": "r", "op": "update", "fields": {"x": {"value": 1, "updatedAt": at}}}
-    problem(mallory.send(legacy), 400, "invalid_change", "/changes/0/fields/x/at")
+    problem(sent(pushed(legacy)), 400, "invalid_change", "/changes/0/fields/x/at")
     problem(
-        mallory.send({"table": "t", "id": "r", "op": "delete", "deletedAt": at}),
+        sent(pushed({"table": "t", "id": "r", "op": "delete", "deletedAt": at})),
         400,
         "invalid_change",
         "/changes/0/deletedAt",
