@@ -23,6 +23,7 @@ from syncd.postgres.schema_files import MigrationError, SchemaTooNew, read_schem
 from syncd.settings import Settings
 from tests.support import programs
 from tests.support.harness import Server
+from tests.support.migrated import copied_database, migrated_database, silent
 from tests.support.wire import Device, edit
 
 CATALOG = """
@@ -32,27 +33,18 @@ FROM pg_proc p WHERE p.pronamespace = 'syncd'::regnamespace ORDER BY 2
 NEW = "\n\nCREATE OR REPLACE FUNCTION syncd.sync_{name}() RETURNS integer LANGUAGE sql STABLE RETURN {value};\n"
 
 
-def silent(text: str) -> None:
-    """Progress that nobody reads."""
-
-
 @pytest.fixture(scope="module")
 async def migrated(database: EmbeddedPostgres) -> AsyncIterator[str]:
     """The name of a migrated database, of which each test has a copy."""
-    name = f"migrated_{os.urandom(4).hex()}"
-    await run(database.dsn("postgres", "postgres"), f"CREATE DATABASE {name}")
-    await migrate(database.dsn("postgres", name), say=silent)
-    yield name
-    await run(database.dsn("postgres", "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    async with migrated_database(database) as name:
+        yield name
 
 
 @pytest.fixture
 async def own(database: EmbeddedPostgres, migrated: str) -> AsyncIterator[str]:
     """The name of a migrated database of the test's own."""
-    name = f"own_{os.urandom(4).hex()}"
-    await run(database.dsn("postgres", "postgres"), f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    yield name
-    await run(database.dsn("postgres", "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    async with copied_database(database, migrated) as name:
+        yield name
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from syncd.postgres.statements import statements
 from syncd.settings import Settings
 from tests.support import programs
 from tests.support.direct import pushed, run
+from tests.support.migrated import migrated_database, silent
 
 FIXED = "search_path=pg_catalog, pg_temp"
 # As a domain's check, a function or an operator: tells whose power it was called with.
@@ -69,18 +70,11 @@ OPERATORS = [
 ]
 
 
-def silent(text: str) -> None:
-    """Progress that nobody reads."""
-
-
 @pytest.fixture(scope="module")
 async def own(database: EmbeddedPostgres) -> AsyncIterator[str]:
     """The name of a migrated database of these tests' own."""
-    name = f"least_{os.urandom(4).hex()}"
-    await run(database.dsn("postgres", "postgres"), f"CREATE DATABASE {name}")
-    await migrate(database.dsn("postgres", name), say=silent)
-    yield name
-    await run(database.dsn("postgres", "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    async with migrated_database(database) as name:
+        yield name
 
 
 @pytest.fixture
