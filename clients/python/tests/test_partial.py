@@ -116,3 +116,20 @@ def test_a_page_is_judged_by_what_was_known_as_it_was_asked_for(
     script.answers = [meanwhile, page(wire("a", n=(1, EARLY)), wire("b", n=(1, EARLY)), cursor="c9")]
     wider.pull()
     assert [url.params["since"] for url in script.pulls[1:]] == ["c1", ""]
+
+
+def test_a_sync_tells_of_no_space_that_was_never_chosen(part: Replica, script: Script) -> None:
+    script.answers = [page(cursor="c2", spaces={"joined": ["blue"], "left": ["red"]})]
+    report = part.pull()
+    assert (report.joined, report.left) == ([], [])
+
+
+def test_what_is_unsent_of_a_space_that_is_not_kept_any_more_is_set_aside_when_it_is_left(
+    open_replica: Open, replica: Replica, script: Script
+) -> None:
+    script.answers = [page(spaces={"joined": ["red"]}), page(cursor="c2", spaces={"left": ["red"]})]
+    replica.pull()
+    replica.put("t", "a", {"n": 1}, space="red")
+    part = open_replica(spaces=[None], user="u")
+    assert part.pull().left == ["red"]
+    assert [change.id for change in part.kept_aside()] == ["a"]

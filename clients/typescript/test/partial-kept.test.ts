@@ -125,6 +125,28 @@ describe("what is not chosen any more", () => {
   });
 });
 
+describe("a sync", () => {
+  it("tells of no space that was never chosen", async () => {
+    const { script, again } = stored();
+    const part = await again({ user: "u", partial: partial({ spaces: [null] }) });
+    script.answers.push(page([], { spaces: { joined: ["blue"], left: ["red"], partial: true } }));
+    expect(await part.pull()).toMatchObject({ joined: [], left: [] });
+  });
+
+  it("sets aside what is unsent of a space that is not kept any more, when it is left", async () => {
+    const { script, again } = stored();
+    const before = await again();
+    script.answers.push(page([], { spaces: { joined: ["red"], left: [] } }));
+    await before.pull();
+    await before.put("t", "a", { n: 1 }, { space: "red" });
+    await before.close();
+    const part = await again({ user: "u", partial: partial({ spaces: [null] }) });
+    script.answers.push(page([], { spaces: { joined: [], left: ["red"], partial: true } }));
+    expect((await part.pull()).left).toEqual(["red"]);
+    expect((await part.keptAside()).map(({ id }) => id)).toEqual(["a"]);
+  });
+});
+
 describe("a choice", () => {
   it("stays where the replica is opened without one, and in parts", async () => {
     const { again, script } = stored();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..data.change import Change, Key, Packed, Refusal, read_change, space_key
 from ..data.clock import format_instant
@@ -75,6 +76,9 @@ def _kept(
     if choice.whole:
         return page, ids, []
     sent = [_key(change) for change in (*own, *(read_change(parse(packed.body)) for packed in pushed))]
+    # Of a space that was never kept nothing is here to go, but for what was written before the choice.
+    here = {row[0] for row in db.execute("SELECT DISTINCT space FROM outbox")} if page.left else set()
+    page = replace(page, left=[space for space in page.left if choice.names(space) or space in here])
     return only(page, choice), ids, [key for key in dict.fromkeys(sent) if not choice.has(key[0], key[1])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..data.change import Key, space_key
+from ..data.change import Key
 from ..data.conflict import Conflict
 from ..data.events import SpacesChanged, Verified
 from .pace import Pace, Paces
@@ -75,8 +75,9 @@ class Report:
         self.pulled += len(page.changes)
         self.rejected += done.rejected
         self.conflicts += done.conflicts
-        self.joined += [space for space in page.joined if space_key(space)]
-        self.left += page.left
+        if done.spaces is not None:
+            self.joined += done.spaces.joined
+            self.left += done.spaces.left
         self.unreadable += [space for space in page.unreadable if space not in self.unreadable]
 
 

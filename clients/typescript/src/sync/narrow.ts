@@ -76,8 +76,11 @@ async function only(
   const gone = [...new Map(strays.map(({ key }) => [keyText(key), key])).values()];
   await resettle(tx, gone);
   const named = (space: string): boolean => keeps({ spaces: choice.spaces }, [spaceKey(space), "", ""]);
+  // Of a space that was never kept nothing is here to go, but for what was written before the choice.
+  const here = page.left[0] ? (await tx.all("outbox")).map(({ space }) => space) : [];
   return {
     changes: page.changes.filter(({ key }) => keeps(choice, key)),
+    left: page.left.filter((space) => named(space) || here.includes(space)),
     joined: page.joined.filter(named),
     unreadable: page.unreadable.filter(named),
     wire: wireOf(
