@@ -149,7 +149,8 @@ async def attempted(webhook: Webhook, one: WebhookMessage, line: WebhookLine, *,
 
 async def revive(webhook: Webhook, letter: DeadLetter, line: WebhookLine) -> Delivery:
     """Sends a dead letter once more, which is gone when it is taken."""
-    found = await attempted(webhook, WebhookMessage(letter.message_id, letter.body, letter.body), line, again=True)
+    body = await line.do(lambda operator: operator.letter(webhook.name, letter.body))  # an erasure may have ended since
+    found = await attempted(webhook, WebhookMessage(letter.message_id, body, body), line, again=True)
     if found.taken:
         await line.do(lambda operator: operator.revived(letter.dead_id))
     return found

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from syncd.postgres.statements import statement
+from syncd.store.consumers import UnknownConsumer
 from syncd.store.pool import Pool
 
 # Upper bounds, in seconds, of how long an attempt took; the last bucket has all that took longer.
@@ -100,8 +101,11 @@ class WebhookOperator:
         return found
 
     async def letter(self, name: str, body: bytes) -> bytes:
-        """A message as it may be sent and kept: without what was erased since it was made."""
-        return bytes(await self._connection.fetchval(statement("webhook_letter"), name, body))
+        """A message as it may be sent and kept: without what was erased since it was made. Raises UnknownConsumer."""
+        found = await self._connection.fetchval(statement("webhook_letter"), name, body)
+        if found is None:
+            raise UnknownConsumer(name)
+        return bytes(found)
 
     async def bury(self, name: str, message_id: str, body: bytes, attempts: int, reason: str) -> None:
         """Keeps a message that could not be delivered."""

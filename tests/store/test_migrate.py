@@ -252,6 +252,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0066_post_roles.sql",
         "3_0067_post_consume_outline.sql",
         "3_0068_post_consume_extent.sql",
+        "3_0070_post_letter_parts.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -96,6 +96,7 @@ STEPS = [
     "0066_post_roles",
     "0067_post_consume_outline",
     "0068_post_consume_extent",
+    "0070_post_letter_parts",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const LIMIT = 22_528;
+const LIMIT = 22_499;
 /** What a sub-path may have less than the README says, in kB, before that is to be corrected. */
 const SLACK = 0.3;
 

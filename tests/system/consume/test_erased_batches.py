@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +20,10 @@ from syncd.consumers import ConsumedChange, consume
 from syncd.consumers import webhook_sender as sender_module
 from syncd.consumers.consumer import Consumer, ConsumerOptions
 from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner
+from syncd.store.consumers import UnknownConsumer
+from syncd.store.webhooks import WebhookOperator
 from tests.support.command_line import syncd
+from tests.support.compacting import compact
 from tests.support.consuming import eventually, first_of
 from tests.support.direct import run
 from tests.support.erasing import checked, erase, until
@@ -215,6 +220,122 @@ async def test_no_part_of_a_message_names_a_user_who_was_erased(
     assert eve.user not in found[0][0]
     changes = json.loads(found[0][0])["data"]["changes"]
     assert [(change["values"], change["erased"]) for change in changes] == [({}, True)] * 2
+
+
+async def cleaned(server: Server, body: bytes) -> list[dict[str, Any]]:
+    """The changes of a message as it may be sent now."""
+    connection = await asyncpg.connect(server.owner_dsn)
+    try:
+        kept = await connection.fetchval("SELECT syncd.sync_letter($1)", body)
+    finally:
+        await connection.close()
+    changes: list[dict[str, Any]] = json.loads(kept)["data"]["changes"]
+    return changes
+
+
+async def sent(server: Server, receiver: Receiver, app: str | None) -> bytes:
+    """The first message of a webhook, which was taken."""
+    one = await hook(server, receiver.url, app or "")
+    async with running(server.owner_dsn):
+        await receiver.until(1)
+        await eventually(one.behind, lambda behind: not behind)
+    return receiver.posted[0].body
+
+
+async def test_a_message_of_a_user_who_was_erased_and_came_again_has_nothing_of_before(
+    server: Server, ada: Device, receiver: Receiver
+) -> None:
+    body = await sent(server, receiver, ada.app)
+    await asyncio.to_thread(erase, server, "user", ada.user)
+    ada.write(edit("r1", 2, title="of another ada"))
+    changes = await cleaned(server, body)
+    told = [(change["values"], change["user"], change["space"]) for change in changes]
+    assert told == [({}, "_erased", "_erased")] * 3
+    later = await cleaned(server, await sent_of(ada))
+    assert [change["values"] for change in later] == [{"title": "of another ada"}]
+
+
+async def sent_of(ada: Device) -> bytes:
+    """A message of the change that a device wrote last."""
+    change = ada.drain(history=1)[0][-1]
+    told = {"app": ada.app, "table": "t", "user": ada.user, "space": f"_personal:{ada.user}", "id": change["id"]}
+    values = {name: register["value"] for name, register in change["fields"].items() if name != "deletedAt"}
+    more = {"at": datetime.now(UTC).isoformat(), "seq": change["seq"], "eventId": change["eventId"], "values": values}
+    return json.dumps({"timestamp": "2099-01-01T00:00:00.000000Z", "data": {"changes": [{**told, **more}]}}).encode()
+
+
+@pytest.mark.parametrize("first", ["compacted", "erased"])
+async def test_a_message_has_no_values_of_which_the_log_does_not_know_any_more_whose_they_were(
+    server: Server, shared: tuple[Device, Device, str], receiver: Receiver, first: str
+) -> None:
+    bob, eve, space = shared
+    body = await sent(server, receiver, bob.app)
+    bob.write({**edit("hers", 2, title="bob's"), "spaceId": space})
+    if first == "compacted":
+        await compact(server.owner_dsn, space)
+    await asyncio.to_thread(erase, server, "user", eve.user)
+    if first == "erased":
+        await compact(server.owner_dsn, space)
+    told = {change["id"]: change for change in await cleaned(server, body)}
+    assert (told["hers"]["values"], told["hers"]["erased"]) == ({}, True)
+    assert CANARY.decode() in json.dumps(told["his"])
+    assert eve.user not in json.dumps(told)
+
+
+async def test_a_whole_record_is_kept_where_it_stands_as_it_was(
+    server: Server, shared: tuple[Device, Device, str]
+) -> None:
+    bob, eve, space = shared
+    seqs = {change["id"]: change["seq"] for change in bob.drain()[0] if change.get("spaceId") == space}
+    told = {"app": bob.app, "table": "t", "space": space, "values": {"title": CANARY.decode()}, "state": True}
+    places = [("his", seqs["his"]), ("hers", seqs["hers"]), ("his", seqs["his"] - 1)]
+    body = json.dumps({"data": {"changes": [{**told, "id": id_, "seq": seq} for id_, seq in places]}}).encode()
+    await asyncio.to_thread(erase, server, "user", eve.user)
+    assert [bool(change["values"]) for change in await cleaned(server, body)] == [True, False, False]
+
+
+async def test_a_message_that_is_given_up_while_an_erasure_ends_is_waited_for(
+    server: Server, shared: tuple[Device, Device, str]
+) -> None:
+    bob, eve, space = shared
+    one = await hook(server, "http://127.0.0.1:9/", bob.app or "")
+    told = {"app": bob.app, "table": "t", "user": eve.user, "values": {"title": CANARY.decode()}}
+    change = {**told, "space": space, "id": "hers", "seq": 2}
+    body = json.dumps({"data": {"changes": [change]}}).encode()
+    connection = await asyncpg.connect(server.owner_dsn)
+    try:
+        async with connection.transaction():
+            await WebhookOperator(connection).bury(one.name, "msg_1", body, 1, "said no")
+            erasing = asyncio.create_task(asyncio.to_thread(erase, server, "user", eve.user))
+            await until_somebody_waits(server, connection)
+            assert not erasing.done()
+        await erasing
+        (letter,) = await WebhookOperator(connection).dead(one.name)
+    finally:
+        await connection.close()
+    assert CANARY not in letter.body
+    assert eve.user.encode() not in letter.body
+
+
+async def until_somebody_waits(server: Server, connection: asyncpg.Connection) -> None:
+    """For what this connection has locked."""
+    query = "SELECT count(*) FROM pg_stat_activity a WHERE $1::integer = ANY (pg_blocking_pids(a.pid))"
+    other = await asyncpg.connect(server.owner_dsn)
+    try:
+        async with asyncio.timeout(30):
+            while not await other.fetchval(query, connection.get_server_pid()):  # noqa: ASYNC110 (it tells nobody)
+                await asyncio.sleep(0.05)
+    finally:
+        await other.close()
+
+
+async def test_a_message_of_a_webhook_that_is_gone_has_no_body(server: Server) -> None:
+    connection = await asyncpg.connect(server.owner_dsn)
+    try:
+        with pytest.raises(UnknownConsumer):
+            await WebhookOperator(connection).letter(unique("none"), b"{}")
+    finally:
+        await connection.close()
 
 
 async def test_a_dead_letter_is_read_when_it_is_sent(
