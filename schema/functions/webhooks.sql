@@ -73,7 +73,7 @@ BEGIN
     ELSIF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
         SELECT FROM jsonb_each(p_part -> 'values') w WHERE v_fields -> w.key -> 'value' IS DISTINCT FROM w.value)) THEN
         RETURN p_part || v_none;
-    ELSIF p_since AND (CASE WHEN p_part ? 'state' THEN NOT EXISTS (
+    ELSIF p_since AND p_part ? 'seq' AND (CASE WHEN p_part ? 'state' THEN NOT EXISTS (
             SELECT FROM syncd.sync_records q
             WHERE q.space_no = v_space AND q.app_no = v_app AND q.table_no = v_table AND q.record_id = p_part ->> 'id'
               AND q.seq = (p_part ->> 'seq')::bigint AND NOT jsonb_path_exists(q.registers, '$.*.erased')) ELSE v_user IS NULL END) THEN
@@ -93,7 +93,7 @@ DECLARE
     v_users  jsonb;
     v_spaces jsonb;
     -- Its time is of its sender's clock.
-    v_since  boolean := EXISTS (SELECT FROM syncd.sync_erasures e WHERE e.what = 'user' AND coalesce(e.begun_at, e.done_at) IS NOT NULL
+    v_since  boolean := EXISTS (SELECT FROM syncd.sync_erasures e WHERE e.what = 'user' AND NOT e.anonymise AND coalesce(e.begun_at, e.done_at) IS NOT NULL
         AND coalesce(e.done_at, 'infinity') >= coalesce((v_was ->> 'timestamp')::timestamptz, '-infinity') - interval '5 minutes');
 BEGIN
     IF jsonb_typeof(v_was #> '{data,changes}') = 'array' THEN
