@@ -41,7 +41,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- A change of a message as it may be kept: without values that were erased since, and without who was. p_users, p_spaces: those that were erased with
--- a user, and when; who has such an id since is somebody else. p_since: whether any user was erased since the message was made. Then one that the log does not
+-- a user, and when; who has such an id since is somebody else. p_since: whether any user's values were erased since the message was made. Then one that the log does not
 -- have any more has no values, as whose they are is not known; nor has a whole record (`state`) that does not stand as it was, which may have those of several.
 CREATE OR REPLACE FUNCTION syncd.sync_letter_part(p_part jsonb, p_users jsonb, p_spaces jsonb, p_since boolean) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -73,7 +73,7 @@ BEGIN
     ELSIF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
         SELECT FROM jsonb_each(p_part -> 'values') w WHERE v_fields -> w.key -> 'value' IS DISTINCT FROM w.value)) THEN
         RETURN p_part || v_none;
-    ELSIF p_since AND p_part ? 'seq' AND (CASE WHEN p_part ? 'state' THEN NOT EXISTS (
+    ELSIF p_since AND (CASE WHEN p_part ? 'state' THEN NOT EXISTS (
             SELECT FROM syncd.sync_records q
             WHERE q.space_no = v_space AND q.app_no = v_app AND q.table_no = v_table AND q.record_id = p_part ->> 'id'
               AND q.seq = (p_part ->> 'seq')::bigint AND NOT jsonb_path_exists(q.registers, '$.*.erased')) ELSE v_user IS NULL END) THEN

@@ -150,12 +150,12 @@ def retry_command(name: str, **options: Any) -> None:
         from syncd.consumers.webhook_sender import WebhookLine, revive
 
         webhook, line, count = await _named(operator, name), WebhookLine(connection), 0
-        # Each is read when it is sent: an erasure takes what is gone out of those that still wait.
-        while letters := await operator.dead(name, most=1):
-            found = await revive(webhook, letters[0], line)
-            if not found.taken:
-                raise click.ClickException(f"{count:,} were taken; the next was not: {found.said}")
-            count += 1
+        while letters := await operator.dead(name):
+            for letter in letters:
+                found = await revive(webhook, letter, line)
+                if not found.taken:
+                    raise click.ClickException(f"{count:,} were taken; the next was not: {found.said}")
+                count += 1
         progress(f"{count:,} dead letters were taken")
 
     _run(work, options)

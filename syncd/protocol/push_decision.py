@@ -74,7 +74,7 @@ class PushDecision:
         # Is told the places, in the whole push, of changes that rules write something beside.
         self.on_derived: Callable[[int], None] = lambda place: None
         self._touched = limits.max_touched
-        # A space whose id is none that cannot be.
+        # The space of the change before, whose id was looked at.
         self._good = self.caller.personal
         self._normalize(limits, stamps or Stamps(), passed_over)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,12 +11,26 @@ from typing import Any
 import asyncpg
 
 from syncd.consumers.message import secret_text
+from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner
 from syncd.store.consumers import ConsumerOperator
 from syncd.store.webhooks import Webhook, WebhookOperator
 from tests.support.consuming import eventually
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.wire import unique
+
+
+@asynccontextmanager
+async def sending(dsn: str, options: WebhookOptions) -> AsyncIterator[None]:
+    """Sends for all webhooks, over a login's connection."""
+    task = asyncio.create_task(WebhookRunner(dsn, options).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # What is left would be sent by the next one.
+        await run(dsn, "UPDATE syncd.sync_webhooks SET state = 'paused' WHERE state <> 'paused'")
 
 
 class Hook:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from syncd.consumers import ConsumedChange, consume
 from syncd.consumers import webhook_sender as sender_module
 from syncd.consumers.consumer import Consumer, ConsumerOptions
-from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner
+from syncd.consumers.webhook_sender import WebhookOptions
 from syncd.store.consumers import UnknownConsumer
 from syncd.store.webhooks import WebhookOperator
 from tests.support.command_line import syncd
@@ -28,7 +28,7 @@ from tests.support.consuming import eventually, first_of
 from tests.support.direct import run
 from tests.support.erasing import checked, erase, until
 from tests.support.harness import Server
-from tests.support.hooks import hook
+from tests.support.hooks import hook, sending
 from tests.support.receiver import Receiver, receiving
 from tests.support.wire import Device, edit, unique
 
@@ -38,17 +38,9 @@ FAILED = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
 TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-@asynccontextmanager
-async def running(dsn: str, *pauses: float) -> AsyncIterator[None]:
-    """Sends for webhooks, over a login's connection; after these pauses a message is given up."""
-    task = asyncio.create_task(WebhookRunner(dsn, WebhookOptions(pauses, 9)).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        # What is left would be sent by the next one.
-        await run(dsn, "UPDATE syncd.sync_webhooks SET state = 'paused' WHERE state <> 'paused'")
+def running(dsn: str, *pauses: float) -> AbstractAsyncContextManager[None]:
+    """Sends for webhooks; after these pauses a message is given up."""
+    return sending(dsn, WebhookOptions(pauses, 9))
 
 
 @pytest.fixture

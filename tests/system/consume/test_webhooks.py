@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from syncd.consumers import delivery
 from syncd.consumers.delivery import UnusableAddress, check_url, deliver
-from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner, revive, webhook_line
+from syncd.consumers.webhook_sender import WebhookOptions, revive, webhook_line
 from tests.support.consuming import eventually
 from tests.support.direct import run
 from tests.support.harness import Server
-from tests.support.hooks import hook
+from tests.support.hooks import hook, sending
 from tests.support.receiver import Receiver, receiving
 from tests.support.wire import Device, edit, unique
 
@@ -34,16 +34,8 @@ QUICK = WebhookOptions((0.05, 0.05), 2)
 FAILED = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
 
 
-@asynccontextmanager
-async def running(server: Server, options: WebhookOptions = QUICK) -> AsyncIterator[None]:
-    task = asyncio.create_task(WebhookRunner(server.owner_dsn, options).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        # What is left would be sent by the next one.
-        await run(server.owner_dsn, "UPDATE syncd.sync_webhooks SET state = 'paused' WHERE state <> 'paused'")
+def running(server: Server, options: WebhookOptions = QUICK) -> AbstractAsyncContextManager[None]:
+    return sending(server.owner_dsn, options)
 
 
 @pytest.fixture

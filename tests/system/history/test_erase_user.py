@@ -110,8 +110,10 @@ def test_anonymised_it_leaves_what_it_wrote_among_others_and_nothing_else(scene:
 
 @pytest.mark.parametrize("anonymise", [False, True])
 def test_messages_that_a_webhook_never_took_do_not_name_it(scene: Scene, anonymise: bool) -> None:
-    dead(scene.server, CANARY, space=scene.space, app="app", table="t", id="both", user=scene.name)
-    dead(scene.server, "bob's", space=scene.space, app="app", table="t", id="his", user=scene.bob.user)
+    here = {"space": scene.space, "app": "app", "table": "t"}
+    his = history(scene.bob, scene.space, "his")[0]["seq"]
+    dead(scene.server, CANARY, **here, id="both", user=scene.name, seq=2)
+    dead(scene.server, "bob's", **here, id="his", user=scene.bob.user, seq=his)
     erase(scene.server, "user", scene.name, *(["--anonymise"] if anonymise else []))
     assert tables_with(scene.server, scene.name) == []
     assert ("sync_webhook_dead" in tables_with(scene.server, CANARY)) == anonymise
