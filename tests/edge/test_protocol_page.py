@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.support.harness import Server
 from tests.support.protocol_page import Bound, Exchange, Frame, Http, examples, page, parsed
 from tests.support.wire import Device, edit, unique
 
-WITHIN = 60.0
+WITHIN, HINT = 60.0, "sync-available"
 
 
 @pytest.fixture
@@ -77,11 +78,22 @@ def run_frames(server: Server, bound: Bound, frames: list[Frame]) -> None:
             if frame.sent:
                 open_[frame.connection].send(bound.fill(frame.text))
                 continue
-            came = json.loads(open_[frame.connection].recv(WITHIN))
-            assert bound.difference(json.loads(frame.text), came) is None, (frame, came)
+            shown = json.loads(frame.text)
+            came = next_frame(open_[frame.connection], hints=shown["type"] == HINT)
+            assert bound.difference(shown, came) is None, (frame, came)
         for connection in open_.values():
             connection.send('{"type":"ping"}')
-            assert connection.recv(WITHIN) == '{"type":"pong"}'
+            assert next_frame(connection) == {"type": "pong"}
+
+
+def next_frame(connection: ClientConnection, *, hints: bool = False) -> dict[str, Any]:
+    """The next frame; where no hint is shown, the next that is none: a worker that is busy may tell a socket that has
+    subscribed to nothing of what was pushed right before it came, as the examples are one after the other."""
+    for _ in range(20):
+        came: dict[str, Any] = json.loads(connection.recv(WITHIN))
+        if hints or came["type"] != HINT:
+            return came
+    raise AssertionError("nothing but hints came")
 
 
 def test_an_answer_is_compressed_as_the_client_accepts(server: Server) -> None:
